@@ -1,0 +1,205 @@
+"""The configuration: every field with its default, and the checks that run before anything is compiled."""
+
+import dataclasses
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from mpcc_jax.conventions import CHOICES, VARIANTS, Conventions
+from mpcc_jax.losses import ADVERSARIAL_LOSSES
+from mpcc_jax.networks.architecture import ARCHITECTURES
+
+CONDITIONINGS = ("split", "shared", "conditional")
+PRIORS = ("gaussian_mixture", "standard_normal")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the field, the value and what is allowed."""
+
+
+def default_config():
+    """The published settings that all experiments share (section 5.3 and appendix C).
+
+    Returns:
+      A locked `ml_collections.ConfigDict`; experiments in `configs/` override fields.
+    """
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.variant = "paper"  # "paper" or "released": mpcc_jax/conventions.py says what differs
+    config.conventions = {field.name: placeholder(field.type) for field in dataclasses.fields(Conventions)}
+
+    config.data = {"name": "digits", "resolution": 32}
+
+    config.model = {
+        "channels": 12,  # C
+        "latent_dim": 24,  # J
+        "num_clusters": 10,  # K
+        "conditioning": "conditional",
+        "share_blocks": True,  # the encoder shares the discriminator's first three blocks ("S" in table 2)
+        "power_iterations": 1,
+        "spectral_epsilon": 1e-8,
+        "batch_norm_momentum": 0.1,
+        "batch_norm_epsilon": 1e-5,
+    }
+    config.prior = {"kind": "gaussian_mixture", "sigma_min": 0.5, "initial_log_var": 1.0}
+    config.loss = {"adversarial": "hinge", "prior_weight": 0.01}  # lambda_p
+    config.training = {
+        "iterations": 75_000,
+        "batch_size": 50,  # B
+        "discriminator_steps": 4,
+        "encoder_steps": 4,
+        "learning_rate": 2e-4,  # eta
+        "prior_learning_rate": 1.6e-3,  # eta_p
+        "beta1": 0.0,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
+        "iterations_per_call": 10,
+    }
+    config.ema = {"decay": 0.9999, "start": 1000}
+    config.evaluation = {"every": 0, "batch_size": 500, "standing_passes": 16, "samples_per_cluster": 16}
+    return config.lock()
+
+
+def resolve_conventions(config):
+    """The variant's conventions with the fields of `config.conventions` that are set.
+
+    Args:
+      config: the configuration.
+
+    Returns:
+      A `Conventions`.
+
+    Raises:
+      ConfigError: if the variant or a convention is not one of those there are.
+    """
+    _one_of("variant", config.variant, VARIANTS)
+    overrides = {name: value for name, value in config.conventions.items() if value is not None}
+    for name, choices in CHOICES.items():
+        if name in overrides:
+            _one_of(f"conventions.{name}", overrides[name], choices)
+    return dataclasses.replace(VARIANTS[config.variant], **overrides)
+
+
+def _one_of(field, value, allowed):
+    if value not in allowed:
+        raise ConfigError(f"config.{field} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")
+
+
+def _check(condition, field, value, allowed):
+    if not condition:
+        raise ConfigError(f"config.{field} is {value!r}; allowed: {allowed}.")
+
+
+_AT_LEAST_ONE = (
+    "model.channels model.latent_dim model.num_clusters model.power_iterations training.iterations "
+    "training.batch_size training.discriminator_steps training.encoder_steps training.iterations_per_call "
+    "evaluation.batch_size evaluation.standing_passes evaluation.samples_per_cluster"
+).split()
+_POSITIVE = (
+    "training.learning_rate training.prior_learning_rate training.epsilon model.spectral_epsilon "
+    "model.batch_norm_epsilon"
+).split()
+_NOT_NEGATIVE = "prior.sigma_min loss.prior_weight ema.start evaluation.every seed".split()
+_FRACTIONS = "training.beta1 training.beta2 ema.decay".split()
+
+
+def _value(config, field):
+    for part in field.split("."):
+        config = config[part]
+    return config
+
+
+def validate(config):
+    """Checks every field, alone and together, before any expensive work.
+
+    Args:
+      config: the configuration.
+
+    Raises:
+      ConfigError: names the first field that is wrong, its value, what is allowed and what to do.
+    """
+    conventions = resolve_conventions(config)
+    for fields, holds, allowed in (
+        (_AT_LEAST_ONE, lambda value: value >= 1, "a whole number, at least 1"),
+        (_POSITIVE, lambda value: value > 0, "a number above 0"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
+        (_FRACTIONS, lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
+        (["model.batch_norm_momentum"], lambda value: 0 < value <= 1, "a number above 0, at most 1"),
+    ):
+        for field in fields:
+            value = _value(config, field)
+            _check(holds(value), field, value, allowed)
+    _one_of("data.resolution", config.data.resolution, ARCHITECTURES)
+    _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
+    _one_of("prior.kind", config.prior.kind, PRIORS)
+    _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
+    _validate_latents(config, conventions)
+    consumed = config.training.iterations * config.training.discriminator_steps * config.training.batch_size
+    _check(
+        consumed < 2**32,
+        "training.iterations",
+        config.training.iterations,
+        f"iterations x discriminator_steps x batch_size, here {consumed}, below 2^32",
+    )
+
+
+def _validate_latents(config, conventions):
+    chunks = len(ARCHITECTURES[config.data.resolution].generator) + 1
+    if config.model.conditioning == "split":
+        _check(
+            config.model.latent_dim % chunks == 0,
+            "model.latent_dim",
+            config.model.latent_dim,
+            f"a multiple of {chunks}, because model.conditioning 'split' at resolution {config.data.resolution} "
+            f"cuts z into {chunks} equal chunks (or choose 'shared' or 'conditional')",
+        )
+    if config.prior.kind == "standard_normal":
+        _check(
+            config.model.num_clusters == 1,
+            "model.num_clusters",
+            config.model.num_clusters,
+            "1, because prior.kind 'standard_normal' has no clusters",
+        )
+    elif conventions.sigma_floor == "clip":
+        _check(
+            config.prior.sigma_min > 0,
+            "prior.sigma_min",
+            config.prior.sigma_min,
+            "a number above 0 (the paper's is 0.5): without a floor sigma collapses",
+        )
+
+
+def validate_data(config, dataset):
+    """Checks the configuration against the data that it will train on.
+
+    Args:
+      config: the configuration.
+      dataset: the `mpcc_jax.data.Dataset`.
+
+    Raises:
+      ConfigError: if they do not fit each other.
+    """
+    count, height, width, _ = dataset.images.shape
+    size = config.data.resolution
+    _check((height, width) == (size, size), "data.resolution", size, f"{height}, the height of the images")
+    _check(
+        config.training.batch_size <= count,
+        "training.batch_size",
+        config.training.batch_size,
+        f"at most {count}, the number of images in {dataset.name!r}",
+    )
+    if config.training.conditional:
+        _check(
+            dataset.labels is not None,
+            "training.conditional",
+            True,
+            f"False, because {dataset.name!r} has no labels to be used as y",
+        )
+        classes = int(dataset.labels.max()) + 1
+        _check(
+            config.model.num_clusters == classes,
+            "model.num_clusters",
+            config.model.num_clusters,
+            f"{classes}, the number of classes, because training.conditional uses the labels as y",
+        )

@@ -1,0 +1,197 @@
+"""The model: three networks and a prior, and the pure functions that run them.
+
+Parameters and buffers are dictionaries with one entry per part:
+  params   "generator", "trunk", "discriminator", "encoder", "prior" (and "encoder_trunk" when nothing is shared)
+  buffers  what training passes advance: "batch_stats" (generator) and "spectral" (all networks)
+"""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mpcc_jax.networks.discriminator import DiscriminatorHead, Trunk
+from mpcc_jax.networks.encoder import EncoderHead
+from mpcc_jax.networks.generator import Generator
+from mpcc_jax.networks.normalization import Standardize
+from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed
+from mpcc_jax.prior import GaussianMixturePrior, StandardNormalPrior
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The networks and the prior of MPCC (figure 1).
+
+    Attributes:
+      generator, trunk, discriminator, encoder: linen modules; discriminator and encoder are what follows the trunk.
+      prior: what theta_c stands for.
+      share_blocks: whether the encoder runs on the discriminator's trunk or on one of its own.
+      image_shape: (H, W, channels).
+    """
+
+    generator: nn.Module
+    trunk: nn.Module
+    discriminator: nn.Module
+    encoder: nn.Module
+    prior: GaussianMixturePrior | StandardNormalPrior
+    share_blocks: bool
+    image_shape: tuple[int, int, int]
+
+    @property
+    def discriminator_parts(self):
+        """theta_d: the entries of params that the discriminator owns."""
+        return ("trunk", "discriminator")
+
+    @property
+    def encoder_parts(self):
+        """theta_e: the entries of params that the encoder owns."""
+        return ("trunk" if self.share_blocks else "encoder_trunk", "encoder")
+
+
+def build_model(config, image_channels, conventions, axis_name=None):
+    """Makes the networks and the prior that a configuration describes.
+
+    Args:
+      config: the configuration, validated.
+      image_channels: 1 or 3.
+      conventions: from `config.resolve_conventions`.
+      axis_name: the pmap axis that a batch is split over, if any.
+
+    Returns:
+      A `Model`.
+    """
+    resolution, settings = config.data.resolution, config.model
+    spectral = {
+        "bias_init": conventions.bias_init,
+        "num_iterations": settings.power_iterations,
+        "epsilon": settings.spectral_epsilon,
+    }
+    conv = functools.partial(SpectralConv, **spectral)
+    dense = functools.partial(SpectralDense, **spectral)
+    standardize = functools.partial(
+        Standardize, settings.batch_norm_momentum, settings.batch_norm_epsilon, axis_name=axis_name
+    )
+    if config.prior.kind == "standard_normal":
+        prior = StandardNormalPrior(settings.latent_dim)
+    else:
+        prior = GaussianMixturePrior(
+            settings.num_clusters,
+            settings.latent_dim,
+            config.prior.sigma_min,
+            config.prior.initial_log_var,
+            conventions.sigma_floor,
+        )
+    return Model(
+        generator=Generator(
+            resolution,
+            image_channels,
+            settings.channels,
+            settings.num_clusters,
+            settings.conditioning,
+            conventions.upsampling,
+            conv,
+            dense,
+            standardize,
+        ),
+        trunk=Trunk(resolution, settings.channels, conv),
+        discriminator=DiscriminatorHead(
+            resolution,
+            settings.channels,
+            settings.num_clusters,
+            config.training.conditional,
+            conv,
+            dense,
+            functools.partial(SpectralEmbed, **spectral),
+        ),
+        encoder=EncoderHead(resolution, settings.channels, settings.latent_dim, conv, dense),
+        prior=prior,
+        share_blocks=settings.share_blocks,
+        image_shape=(resolution, resolution, image_channels),
+    )
+
+
+def init(model, key):
+    """Initial parameters and buffers (Algorithm 1, lines 3 to 5).
+
+    Args:
+      model: the `Model`.
+      key: PRNG key.
+
+    Returns:
+      params and buffers, dictionaries by part.
+    """
+    keys = dict(zip(("generator", "trunk", "discriminator", "encoder", "encoder_trunk", "prior"),
+                    jax.random.split(key, 6), strict=True))  # fmt: skip
+    z, y = jnp.zeros((2, model.prior.latent_dim)), jnp.zeros((2,), jnp.int32)
+    images = jnp.zeros((2, *model.image_shape))
+    variables = {"generator": model.generator.init(keys["generator"], z, y, True)}
+    variables["trunk"] = model.trunk.init(keys["trunk"], images, True)
+    features = model.trunk.apply(variables["trunk"], images, False)
+    variables["discriminator"] = model.discriminator.init(keys["discriminator"], features, y, True)
+    variables["encoder"] = model.encoder.init(keys["encoder"], features, True)
+    if not model.share_blocks:
+        variables["encoder_trunk"] = model.trunk.init(keys["encoder_trunk"], images, True)
+    params = {part: tree["params"] for part, tree in variables.items()}
+    buffers = {part: {k: v for k, v in tree.items() if k != "params"} for part, tree in variables.items()}
+    return {**params, "prior": model.prior.init(keys["prior"])}, buffers
+
+
+def _run(module, part, params, buffers, *inputs, train):
+    """Applies one part; a training pass advances its buffers."""
+    variables = {"params": params[part], **buffers[part]}
+    if not train:
+        return module.apply(variables, *inputs, False), buffers
+    outputs, advanced = module.apply(variables, *inputs, True, mutable=list(buffers[part]))
+    return outputs, {**buffers, part: advanced}
+
+
+def generate(model, params, buffers, z, y, *, train):
+    """Decodes latents to images, p(x given z, y).
+
+    Args:
+      model: the `Model`.
+      params, buffers: dictionaries by part.
+      z: latents, [B, J].
+      y: components, integers, [B].
+      train: True normalises by the batch and advances the buffers; False uses the stored statistics.
+
+    Returns:
+      Images in [-1, 1], [B, H, W, C], and the buffers.
+    """
+    return _run(model.generator, "generator", params, buffers, z, y, train=train)
+
+
+def discriminate(model, params, buffers, images, y, *, train):
+    """Scores images.
+
+    Args:
+      model: the `Model`.
+      params, buffers: dictionaries by part.
+      images: in [-1, 1], [B, H, W, C].
+      y: components or labels, integers, [B]; read by the projection only.
+      train: whether to advance the buffers.
+
+    Returns:
+      Logits, [B], and the buffers.
+    """
+    features, buffers = _run(model.trunk, "trunk", params, buffers, images, train=train)
+    return _run(model.discriminator, "discriminator", params, buffers, features, y, train=train)
+
+
+def encode(model, params, buffers, images, *, train):
+    """Infers latents, q(z given x).
+
+    Args:
+      model: the `Model`.
+      params, buffers: dictionaries by part.
+      images: in [-1, 1], [B, H, W, C].
+      train: whether to advance the buffers.
+
+    Returns:
+      (mean, log variance), each [B, J], and the buffers.
+    """
+    trunk, head = model.encoder_parts
+    features, buffers = _run(model.trunk, trunk, params, buffers, images, train=train)
+    return _run(model.encoder, head, params, buffers, features, train=train)

@@ -1,0 +1,48 @@
+"""One table of channels and resolutions for the three networks (tables 5, 6 and 7 of the paper)."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One residual block.
+
+    Attributes:
+      width: output feature maps, in units of the channel multiplier C.
+      resample: whether the block doubles (generator) or halves (discriminator, encoder) the resolution.
+    """
+
+    width: int
+    resample: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The residual blocks for one image resolution.
+
+    Attributes:
+      input_width: feature maps after the generator's first linear layer, in units of C.
+      generator: blocks from 4x4 to the image.
+      trunk: the first three blocks of the discriminator, which the encoder shares.
+      discriminator: the discriminator's remaining blocks.
+      encoder: the encoder's remaining blocks.
+    """
+
+    input_width: int
+    generator: tuple[Stage, ...]
+    trunk: tuple[Stage, ...]
+    discriminator: tuple[Stage, ...]
+    encoder: tuple[Stage, ...]
+
+
+BOTTOM_SIZE = 4
+
+_UP, _DOWN, _KEEP = Stage(4, True), Stage(4, True), Stage(4)
+
+# 32 is the paper's. 16 and 8 drop the blocks that would resample below it: the trunk ends at 8x8 (4x4 for 8) and the
+# encoder's features at 2x2, as in the paper. BigGAN's 64 and 128 are rows of the same kind with changing widths.
+ARCHITECTURES = {
+    8: Architecture(4, (_UP,), (_DOWN, _KEEP, _KEEP), (_KEEP,), (_KEEP, _DOWN, _KEEP)),
+    16: Architecture(4, (_UP,) * 2, (_DOWN, _KEEP, _KEEP), (_KEEP,), (_KEEP, _DOWN, _DOWN)),
+    32: Architecture(4, (_UP,) * 3, (_DOWN, _DOWN, _KEEP), (_KEEP,), (_KEEP, _DOWN, _DOWN)),
+}

@@ -1,0 +1,157 @@
+"""Names and layouts of the authors' PyTorch weights, both ways.
+
+The mapping starts from our own tree: for every leaf there is one released name and one change of layout, so the same
+code reads and writes all three generators, the projection discriminator, and encoders with and without a trunk of
+their own. A state dict is a flat dictionary of NumPy arrays with the prefixes "G.", "D.", "E." and "P.".
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpcc_jax.model import init
+
+_LAYERS = {
+    "conv_shortcut": "conv_sc",
+    "norm1": "bn1",
+    "norm2": "bn2",
+    "shared_embed": "shared",
+    "output_norm": "output_layer.0",
+    "output_conv": "output_layer.2",
+    "mean1": "linear_mu1",
+    "mean2": "linear_mu2",
+    "log_var1": "linear_lv1",
+    "log_var2": "linear_lv2",
+}
+_BLOCKS = {
+    "generator": ("G.blocks", 0),
+    "trunk": ("D.blocks", 0),
+    "discriminator": ("D.blocks", 3),
+    "encoder": ("E.blocks2", 0),
+    "encoder_trunk": ("E.blocks", 0),
+}
+_PREFIXES = {"generator": "G", "trunk": "D", "discriminator": "D", "encoder": "E", "encoder_trunk": "E"}
+_PRIOR = {"mean": "P.mu_c", "log_var": "P.lv_c"}
+_LEAVES = {
+    ("params", "kernel"): "weight",
+    ("params", "embedding"): "weight",
+    ("params", "gain"): "gain",
+    ("params", "bias"): "bias",
+    ("spectral", "u"): "u0",
+    ("spectral", "sigma"): "sv0",
+    ("batch_stats", "mean"): "stored_mean",
+    ("batch_stats", "var"): "stored_var",
+}
+
+
+class ReleasedWeightsError(ValueError):
+    """A state dict that does not fit the model; the message names the tensors."""
+
+
+def released_name(part, collection, path):
+    """The released name of one leaf.
+
+    Args:
+      part: "generator", "trunk", "discriminator", "encoder", "encoder_trunk" or "prior".
+      collection: "params", "batch_stats" or "spectral".
+      path: keys from the part to the leaf.
+
+    Returns:
+      The name, for example "G.blocks.0.0.conv1.weight".
+    """
+    if part == "prior":
+        return _PRIOR[path[0]]
+    *layers, leaf = path
+    names = [_PREFIXES[part]]
+    if layers[0].startswith("block"):
+        blocks, first = _BLOCKS[part]
+        names = [f"{blocks}.{first + int(layers.pop(0).removeprefix('block'))}.0"]
+    names += [_LAYERS.get(layer, layer) for layer in layers if layer != "standardize"]
+    return ".".join([*names, _LEAVES[collection, leaf]])
+
+
+def _leaves(params, buffers):
+    """(released name, kind of leaf, where it stands) for every leaf of our trees."""
+    trees = [(part, "params", tree) for part, tree in params.items()]
+    trees += [(part, name, tree) for part, collections in buffers.items() for name, tree in collections.items()]
+    for part, collection, tree in trees:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            keys = tuple(key.key for key in path)
+            yield released_name(part, collection, keys), keys[-1], (part, collection, keys), leaf
+
+
+def _to_ours(kind, array):
+    if kind == "kernel":
+        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    if kind == "u":
+        return array.reshape(-1)
+    return array.reshape(()) if kind == "sigma" else array
+
+
+def _to_theirs(kind, array):
+    if kind == "kernel":
+        return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    return array.reshape(1, -1) if kind == "u" else array.reshape(1) if kind == "sigma" else array
+
+
+def _known_extra(name, model):
+    """Tensors of the released classes that compute nothing here."""
+    if name == "P.phi_c":
+        return True
+    if name.startswith("D.embed.") and not model.discriminator.projection:
+        return True
+    return model.share_blocks and name.startswith("E.blocks.")
+
+
+def from_released(model, tensors: Mapping[str, np.ndarray]):
+    """Reads a released state dict into our parameters and buffers.
+
+    Args:
+      model: the `Model` that the weights belong to.
+      tensors: arrays by released name, with the prefixes "G.", "D.", "E." and "P.".
+
+    Returns:
+      params and buffers, dictionaries by part, in the dtype of the tensors.
+
+    Raises:
+      ReleasedWeightsError: if tensors are missing, of the wrong shape, or belong nowhere.
+    """
+    template = jax.eval_shape(lambda: init(model, jax.random.key(0)))
+    params, buffers = jax.tree.map(lambda leaf: None, template, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    missing, misshapen, used = [], [], set()
+    for name, kind, (part, collection, keys), leaf in _leaves(*template):
+        if name not in tensors:
+            missing.append(name)
+            continue
+        used.add(name)
+        array = _to_ours(kind, np.asarray(tensors[name]))
+        if array.shape != leaf.shape:
+            misshapen.append(f"{name} is {tensors[name].shape}, expected {_to_theirs(kind, np.zeros(leaf.shape)).shape}")
+            continue
+        tree = params[part] if collection == "params" else buffers[part][collection]
+        for key in keys[:-1]:
+            tree = tree[key]
+        tree[keys[-1]] = jnp.asarray(array)
+    extra = [name for name in tensors if name not in used and not _known_extra(name, model)]
+    problems = [
+        f"{label}: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+        for label, names in (("missing", missing), ("wrong shape", misshapen), ("not part of this model", extra))
+        if names
+    ]
+    if problems:
+        raise ReleasedWeightsError("The released weights do not fit the model. " + "; ".join(problems) + ".")
+    return params, buffers
+
+
+def to_released(params, buffers):
+    """Writes parameters (or anything of their shape, such as gradients) and buffers under the released names.
+
+    Args:
+      params, buffers: dictionaries by part; parts may be left out.
+
+    Returns:
+      NumPy arrays by released name. Blocks that discriminator and encoder share appear once, under "D.".
+    """
+    return {name: np.asarray(_to_theirs(kind, np.asarray(leaf))) for name, kind, _, leaf in _leaves(params, buffers)}

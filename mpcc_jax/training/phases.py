@@ -1,0 +1,167 @@
+"""The updates of Algorithm 1, one pure function each: (algorithm, state, inputs) -> (state, metrics)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from mpcc_jax import losses
+from mpcc_jax.model import discriminate, encode, generate
+
+
+def _descend(algorithm, state, optimizer, gradients):
+    """One step of one optimizer on the parts of params that it owns."""
+    parts = {part: state.params[part] for part in algorithm.optimized_parts[optimizer]}
+    if algorithm.axis_name is not None:
+        gradients = lax.pmean(gradients, algorithm.axis_name)
+    updates, optimizer_state = algorithm.optimizers[optimizer].update(gradients, state.optimizers[optimizer], parts)
+    params = {**state.params, **optax.apply_updates(parts, updates)}
+    if "prior" in parts:
+        params["prior"] = algorithm.model.prior.project(params["prior"])
+    return state.replace(params=params, optimizers={**state.optimizers, optimizer: optimizer_state})
+
+
+def discriminator_step(algorithm, state, inputs):
+    """Lines 8 to 12: one update of theta_d on f(D(x)) + g(D(x~)).
+
+    Args:
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+      inputs: (`Batch` of B real images, `Latents` of B draws).
+
+    Returns:
+      The state, and metrics: scalars.
+    """
+    batch, (y, eps) = inputs
+    model = algorithm.model
+    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
+    fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
+    images = jnp.concatenate([fakes, batch.images])
+    labels = jnp.concatenate([y, batch.labels if algorithm.conditional else y])
+
+    def loss(theta_d):
+        logits, advanced = discriminate(model, {**state.params, **theta_d}, buffers, images, labels, train=True)
+        logits_fake, logits_real = jnp.split(logits, 2)
+        loss_real = jnp.mean(algorithm.adversarial.real(logits_real))
+        loss_fake = jnp.mean(algorithm.adversarial.fake(logits_fake))
+        metrics = {
+            "discriminator_loss_real": loss_real,
+            "discriminator_loss_fake": loss_fake,
+            "logits_real": jnp.mean(logits_real),
+            "logits_fake": jnp.mean(logits_fake),
+        }
+        return loss_real + loss_fake, (advanced, metrics)
+
+    theta_d = {part: state.params[part] for part in model.discriminator_parts}
+    gradients, (buffers, metrics) = jax.grad(loss, has_aux=True)(theta_d)
+    return _descend(algorithm, state.replace(buffers=buffers), "discriminator", gradients), metrics
+
+
+def generator_step(algorithm, state, latents):
+    """Lines 14 to 17: one update of theta_g and theta_c on h(D(x~)), Loss I.
+
+    Args:
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+      latents: `Latents` of B draws.
+
+    Returns:
+      The state, and metrics: scalars.
+    """
+    y, eps = latents
+    model = algorithm.model
+
+    def loss(theta_g, theta_c):
+        params = {**state.params, **theta_g, **theta_c}
+        z = model.prior.sampling(params["prior"]).sample(y, eps)
+        fakes, buffers = generate(model, params, state.buffers, z, y, train=True)
+        logits, buffers = discriminate(model, params, buffers, fakes, y, train=True)
+        return jnp.mean(algorithm.adversarial.generator(logits)), buffers
+
+    theta_g, theta_c = ({part: state.params[part]} for part in ("generator", "prior"))
+    (value, buffers), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(theta_g, theta_c)
+    state = _descend(algorithm, state.replace(buffers=buffers), "generator", gradients[0])
+    state = _descend(algorithm, state, algorithm.prior_generator_optimizer, gradients[1])
+    return state, {"generator_loss": value}
+
+
+def _prior_step(algorithm, state, latents, mean, log_var):
+    """Lines 25 and 26: one update of theta_c on L_c + lambda_p L_p (released: and on L_q through z)."""
+    y, eps = latents
+    prior = algorithm.model.prior
+
+    def loss(theta_c):
+        z = prior.sampling(theta_c["prior"]).sample(y, eps)
+        log_memberships = losses.log_membership(z, prior.membership(theta_c["prior"]))
+        cross_entropy = jnp.mean(losses.membership_cross_entropy(y, log_memberships))
+        negative_entropy = losses.prior_negative_entropy(prior.entropy(theta_c["prior"]))
+        value = cross_entropy + algorithm.prior_weight * negative_entropy
+        if algorithm.conventions.latent_gradient:
+            nll = losses.gaussian_nll(z, mean, log_var, algorithm.conventions.log_constant)
+            value += jnp.mean(nll) / _image_size(algorithm)
+        return value, {
+            "membership_cross_entropy": cross_entropy,
+            "prior_negative_entropy": negative_entropy,
+            "prior_accuracy": jnp.mean(jnp.argmax(log_memberships, axis=-1) == y),
+        }
+
+    gradients, metrics = jax.grad(loss, has_aux=True)({"prior": state.params["prior"]})
+    return _descend(algorithm, state, "prior", gradients), metrics
+
+
+def _image_size(algorithm):
+    """dim(x): height x width x channels."""
+    height, width, channels = algorithm.model.image_shape
+    return height * width * channels
+
+
+def encoder_step(algorithm, state, inputs):
+    """Lines 19 to 27: one update of theta_e on L_q / dim(x); at the first step, of theta_c too.
+
+    Args:
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+      inputs: (`Latents` of B draws, bool scalar: whether this is the iteration's first encoder step).
+
+    Returns:
+      The state, and metrics: scalars (those of the prior mean something at the first step only).
+    """
+    (y, eps), is_first = inputs
+    model = algorithm.model
+    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
+    fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
+
+    def loss(theta_e):
+        (mean, log_var), advanced = encode(model, {**state.params, **theta_e}, buffers, fakes, train=True)
+        nll = jnp.mean(losses.gaussian_nll(z, mean, log_var, algorithm.conventions.log_constant))
+        return nll / _image_size(algorithm), (advanced, mean, log_var, nll)
+
+    theta_e = {part: state.params[part] for part in model.encoder_parts}
+    gradients, (buffers, mean, log_var, nll) = jax.grad(loss, has_aux=True)(theta_e)
+    state = _descend(algorithm, state.replace(buffers=buffers), "encoder", gradients)
+    stepped, metrics = _prior_step(algorithm, state, (y, eps), mean, log_var)
+    keep = {"params": state.params["prior"], "optimizer": state.optimizers["prior"]}
+    move = {"params": stepped.params["prior"], "optimizer": stepped.optimizers["prior"]}
+    chosen = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), move, keep)
+    state = state.replace(
+        params={**state.params, "prior": chosen["params"]},
+        optimizers={**state.optimizers, "prior": chosen["optimizer"]},
+    )
+    latent_mse = jnp.mean(jnp.sum((z - mean) ** 2, axis=-1))
+    return state, {**metrics, "encoder_nll": nll, "latent_mse": latent_mse}
+
+
+def update_ema(algorithm, state):
+    """Ends the iteration: counts it and moves the generator's average, weights, statistics and u alike.
+
+    Args:
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+
+    Returns:
+      The state.
+    """
+    iteration = state.iteration + 1
+    weight = jnp.where(iteration < algorithm.ema_start, 1.0, 1.0 - algorithm.ema_decay)
+    newest = {"params": state.params["generator"], "buffers": state.buffers["generator"]}
+    return state.replace(iteration=iteration, ema=optax.incremental_update(newest, state.ema, weight))

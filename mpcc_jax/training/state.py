@@ -1,0 +1,152 @@
+"""Everything that training changes, and everything that it does not."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import chex
+import flax
+import jax.numpy as jnp
+import optax
+
+from mpcc_jax.config import resolve_conventions
+from mpcc_jax.conventions import Conventions
+from mpcc_jax.losses import ADVERSARIAL_LOSSES, AdversarialLoss
+from mpcc_jax.model import Model, build_model, init
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of Algorithm 1.
+
+    Attributes:
+      iteration: finished iterations, int32 scalar.
+      params: by part: generator, trunk, discriminator, encoder, prior.
+      buffers: by network: batch-norm statistics and the spectral vectors u.
+      optimizers: one optax state per update: discriminator, generator, prior_generator, encoder, prior (the released
+        variant has no prior_generator: its one Adam for the prior is "prior").
+      ema: moving averages of the generator's params and buffers.
+    """
+
+    iteration: chex.Array
+    params: chex.ArrayTree
+    buffers: chex.ArrayTree
+    optimizers: chex.ArrayTree
+    ema: chex.ArrayTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """What Algorithm 1 is run with.
+
+    Attributes:
+      model: networks and prior.
+      adversarial: f, g, h of Eq. 6.
+      optimizers: one optax transformation per update.
+      conventions: paper or released, point by point.
+      prior_weight: lambda_p.
+      batch_size: B, per call of `train_iteration` (per device under pmap).
+      discriminator_steps, encoder_steps: D_steps and E_steps.
+      conditional: whether labels are used as y.
+      ema_decay, ema_start: of the generator's moving average; until iteration `ema_start` it is a copy.
+      axis_name: the pmap axis that a batch is split over, if any.
+    """
+
+    model: Model
+    adversarial: AdversarialLoss
+    optimizers: Mapping[str, optax.GradientTransformation]
+    conventions: Conventions
+    prior_weight: float
+    batch_size: int
+    discriminator_steps: int
+    encoder_steps: int
+    conditional: bool
+    ema_decay: float
+    ema_start: int
+    axis_name: str | None = None
+
+    @property
+    def prior_generator_optimizer(self):
+        """The optimizer that moves the prior on Loss I."""
+        return "prior" if self.conventions.prior_optimizers == "shared" else "prior_generator"
+
+    @property
+    def optimized_parts(self):
+        """The entries of params that each optimizer moves."""
+        parts = {
+            "discriminator": self.model.discriminator_parts,
+            "generator": ("generator",),
+            "encoder": self.model.encoder_parts,
+            "prior": ("prior",),
+        }
+        return {**parts, self.prior_generator_optimizer: ("prior",)}
+
+
+def build_algorithm(config, image_channels, axis_name=None):
+    """Algorithm 1 as a configuration describes it.
+
+    Args:
+      config: the configuration, validated.
+      image_channels: 1 or 3.
+      axis_name: the pmap axis that a batch is split over, if any.
+
+    Returns:
+      An `Algorithm`.
+    """
+    training, conventions = config.training, resolve_conventions(config)
+
+    def adam(learning_rate):
+        return optax.adam(learning_rate, training.beta1, training.beta2, training.epsilon)
+
+    names = ["discriminator", "generator", "encoder"]
+    if conventions.prior_optimizers == "separate":
+        names.append("prior_generator")
+    optimizers = {name: adam(training.learning_rate) for name in names}
+    return Algorithm(
+        model=build_model(config, image_channels, conventions, axis_name),
+        adversarial=ADVERSARIAL_LOSSES[config.loss.adversarial],
+        optimizers={**optimizers, "prior": adam(training.prior_learning_rate)},
+        conventions=conventions,
+        prior_weight=config.loss.prior_weight,
+        batch_size=training.batch_size,
+        discriminator_steps=training.discriminator_steps,
+        encoder_steps=training.encoder_steps,
+        conditional=training.conditional,
+        ema_decay=config.ema.decay,
+        ema_start=config.ema.start,
+        axis_name=axis_name,
+    )
+
+
+def assemble_state(algorithm, params, buffers):
+    """A state at iteration 0 around given parameters and buffers.
+
+    Args:
+      algorithm: the `Algorithm`.
+      params, buffers: dictionaries by part.
+
+    Returns:
+      A `TrainState` with fresh optimizers, its moving average a copy of the generator.
+    """
+    return TrainState(
+        iteration=jnp.zeros((), jnp.int32),
+        params=params,
+        buffers=buffers,
+        optimizers={
+            name: algorithm.optimizers[name].init({part: params[part] for part in parts})
+            for name, parts in algorithm.optimized_parts.items()
+        },
+        ema={"params": params["generator"], "buffers": buffers["generator"]},
+    )
+
+
+def init_state(algorithm, key):
+    """Algorithm 1, lines 1 to 5.
+
+    Args:
+      algorithm: the `Algorithm`.
+      key: PRNG key.
+
+    Returns:
+      A `TrainState`.
+    """
+    return assemble_state(algorithm, *init(algorithm.model, key))
