@@ -92,16 +92,17 @@ def _check(condition, field, value, allowed):
 
 
 _AT_LEAST_ONE = (
-    "model.channels model.latent_dim model.num_clusters model.power_iterations training.iterations "
-    "training.batch_size training.discriminator_steps training.encoder_steps training.iterations_per_call "
-    "evaluation.batch_size evaluation.standing_passes evaluation.samples_per_cluster"
-).split()
+    *(f"model.{name}" for name in ("channels", "latent_dim", "num_clusters", "power_iterations")),
+    *(f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")),
+    "training.iterations_per_call",
+    *(f"evaluation.{name}" for name in ("batch_size", "standing_passes", "samples_per_cluster")),
+)
 _POSITIVE = (
-    "training.learning_rate training.prior_learning_rate training.epsilon model.spectral_epsilon "
-    "model.batch_norm_epsilon"
-).split()
-_NOT_NEGATIVE = "prior.sigma_min loss.prior_weight ema.start evaluation.every seed".split()
-_FRACTIONS = "training.beta1 training.beta2 ema.decay".split()
+    *(f"training.{name}" for name in ("learning_rate", "prior_learning_rate", "epsilon")),
+    *(f"model.{name}" for name in ("spectral_epsilon", "batch_norm_epsilon")),
+)
+_NOT_NEGATIVE = ("prior.sigma_min", "loss.prior_weight", "ema.start", "evaluation.every", "seed")
+_FRACTIONS = ("training.beta1", "training.beta2", "ema.decay")
 
 
 def _value(config, field):

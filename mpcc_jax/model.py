@@ -71,7 +71,10 @@ def build_model(config, image_channels, conventions, axis_name=None):
     conv = functools.partial(SpectralConv, **spectral)
     dense = functools.partial(SpectralDense, **spectral)
     standardize = functools.partial(
-        Standardize, settings.batch_norm_momentum, settings.batch_norm_epsilon, axis_name=axis_name
+        Standardize,
+        momentum=settings.batch_norm_momentum,
+        epsilon=settings.batch_norm_epsilon,
+        axis_name=axis_name,
     )
     if config.prior.kind == "standard_normal":
         prior = StandardNormalPrior(settings.latent_dim)

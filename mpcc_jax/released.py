@@ -128,7 +128,9 @@ def from_released(model, tensors: Mapping[str, np.ndarray]):
         used.add(name)
         array = _to_ours(kind, np.asarray(tensors[name]))
         if array.shape != leaf.shape:
-            misshapen.append(f"{name} is {tensors[name].shape}, expected {_to_theirs(kind, np.zeros(leaf.shape)).shape}")
+            misshapen.append(
+                f"{name} is {tensors[name].shape}, expected {_to_theirs(kind, np.zeros(leaf.shape)).shape}"
+            )
             continue
         tree = params[part] if collection == "params" else buffers[part][collection]
         for key in keys[:-1]:

@@ -1,5 +1,5 @@
 """Datasets, and sampling from them."""
 
-from mpcc_jax.data.dataset import Dataset, DataError, load_dataset
+from mpcc_jax.data.dataset import DataError, Dataset, load_dataset
 
 __all__ = ["DataError", "Dataset", "load_dataset"]

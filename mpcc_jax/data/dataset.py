@@ -41,8 +41,8 @@ class Dataset:
             raise DataError(f"{self.name!r} holds no images.")
         if int(images.max()) - int(images.min()) < 2:
             raise DataError(
-                f"images of {self.name!r} only take values from {images.min()} to {images.max()}; allowed: uint8 spread "
-                "over 0 to 255. Were they scaled to [0, 1] before the conversion?"
+                f"images of {self.name!r} only take values from {images.min()} to {images.max()}; allowed: uint8 "
+                "spread over 0 to 255. Were they scaled to [0, 1] before the conversion?"
             )
         if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
             raise DataError(

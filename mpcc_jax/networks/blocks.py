@@ -68,5 +68,4 @@ class DiscriminatorBlock(nn.Module):
             shortcut = self.conv(self.features, kernel_size=(1, 1), name="conv_shortcut")(shortcut, train)
         x = jax.nn.relu(x) if self.preactivation else x
         x = jax.nn.relu(self.conv(self.features, name="conv1")(x, train))
-        x = self.conv(self.features, name="conv2")(x, train)
-        return (average_pool(x) if self.resample else x) + shortcut
+        return self.conv(self.features, pool=self.resample, name="conv2")(x, train) + shortcut

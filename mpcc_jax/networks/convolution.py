@@ -24,7 +24,7 @@ def _transposed_padding(padding, kernel_shape):
 
 
 def _kernel_gradient_by_matmul(x, kernel_shape, padding, cotangent):
-    """sum over images and positions of x shifted by (i, j) times the cotangent, as one matmul of [3C, M] by [M, 3F].
+    """Sum over images and positions of x shifted by (i, j) times the cotangent, as one matmul of [3C, M] by [M, 3F].
 
     Columns are shifted on the side of x, rows on the side of the cotangent: both grow three times (for a 3x3 kernel),
     where the usual im2col grows one of them nine times.
@@ -100,6 +100,28 @@ def average_pool(x):
     """
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def conv2d_average_pool(x, kernel):
+    """`average_pool(conv2d(x, kernel))` for a 3x3 kernel, with 2.25 times fewer multiplications.
+
+    The mean of four shifted 3x3 convolutions is one 4x4 convolution of stride 2, and that is a 2x2 convolution of
+    stride 1 on 2x2 blocks of pixels moved into the channels.
+
+    Args:
+      x: images, [B, H, W, C] with even H and W.
+      kernel: [3, 3, C, F].
+
+    Returns:
+      [B, H/2, W/2, F].
+    """
+    batch, height, width, channels = x.shape
+    shifts = [((i, 1 - i), (j, 1 - j), (0, 0), (0, 0)) for i in range(2) for j in range(2)]
+    kernel = 0.25 * sum(jnp.pad(kernel, shift) for shift in shifts)
+    kernel = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * channels, -1)
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x.reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    return conv2d(x.reshape(batch, height // 2 + 1, width // 2 + 1, 4 * channels), kernel, ((0, 0), (0, 0)))
 
 
 def _upsample_axis_bilinear(x, axis):

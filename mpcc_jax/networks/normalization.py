@@ -11,6 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 
+def _spread(per_channel):
+    return per_channel[None, None, None]
+
+
 class Standardize(nn.Module):
     """Subtracts the mean and divides by the standard deviation of every channel, keeping running statistics.
 
@@ -34,16 +38,16 @@ class Standardize(nn.Module):
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(channels))
         running_var = self.variable("batch_stats", "var", lambda: jnp.ones(channels))
         if not train:
-            return (x - running_mean.value) * lax.rsqrt(running_var.value + self.epsilon)
+            return (x - _spread(running_mean.value)) * _spread(lax.rsqrt(running_var.value + self.epsilon))
         mean = self._across_devices(jnp.mean(x, axis=(0, 1, 2)))
-        centred = x - mean
+        centred = x - _spread(mean)
         var = self._across_devices(jnp.mean(centred**2, axis=(0, 1, 2)))
         if not self.is_initializing():
             count = x[..., 0].size * (1 if self.axis_name is None else lax.psum(1, self.axis_name))
             unbiased = var * (count / (count - 1))
             for running, batch in ((running_mean, mean), (running_var, unbiased)):
                 running.value = (1.0 - self.momentum) * running.value + self.momentum * lax.stop_gradient(batch)
-        return centred * lax.rsqrt(var + self.epsilon)
+        return centred * _spread(lax.rsqrt(var + self.epsilon))
 
 
 class BatchNorm(nn.Module):
@@ -56,7 +60,7 @@ class BatchNorm(nn.Module):
         """Args: x [B, H, W, C]; train. Returns [B, H, W, C]."""
         gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        return self.standardize(name="standardize")(x, train) * gain + bias
+        return self.standardize(name="standardize")(x, train) * _spread(gain) + _spread(bias)
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mpcc_jax.networks.convolution import conv2d
+from mpcc_jax.networks.convolution import conv2d, conv2d_average_pool
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
@@ -111,16 +111,22 @@ class SpectralLayer(nn.Module):
 
 
 class SpectralConv(SpectralLayer):
-    """Convolution of stride 1 that keeps height and width, its kernel [h, w, C, F] spectrally normalised."""
+    """Convolution of stride 1 that keeps height and width, its kernel [h, w, C, F] spectrally normalised.
+
+    Attributes:
+      kernel_size: (h, w).
+      pool: whether 2x2 average pooling follows (a 3x3 kernel only).
+    """
 
     kernel_size: tuple[int, int] = (3, 3)
+    pool: bool = False
 
     @nn.compact
     def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H, W, F]."""
+        """Args: x [B, H, W, C]; train. Returns [B, H, W, F], half of H and W with pooling."""
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features))
-        fan_in = kernel[..., 0].size
-        return self.biased(conv2d(x, self.normalised(kernel, train)), fan_in)
+        convolve = conv2d_average_pool if self.pool else conv2d
+        return self.biased(convolve(x, self.normalised(kernel, train)), kernel[..., 0].size)
 
 
 class SpectralDense(SpectralLayer):

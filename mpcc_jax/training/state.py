@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import chex
 import flax
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -135,7 +136,8 @@ def assemble_state(algorithm, params, buffers):
             name: algorithm.optimizers[name].init({part: params[part] for part in parts})
             for name, parts in algorithm.optimized_parts.items()
         },
-        ema={"params": params["generator"], "buffers": buffers["generator"]},
+        # Copies: a state whose buffers are donated may hold none of them twice.
+        ema=jax.tree.map(jnp.copy, {"params": params["generator"], "buffers": buffers["generator"]}),
     )
 
 

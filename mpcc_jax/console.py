@@ -1,0 +1,162 @@
+"""What a person sees in the terminal: the machine, the data, the model, a progress bar, the scores."""
+
+import contextlib
+import importlib.metadata
+import time
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+SHOWN_METRICS = {
+    "discriminator_loss_real": "D real",
+    "discriminator_loss_fake": "D fake",
+    "generator_loss": "G",
+    "encoder_nll": "L_q",
+    "membership_cross_entropy": "L_c",
+    "prior_negative_entropy": "L_p",
+}
+
+
+def describe_machine():
+    """Devices and versions.
+
+    Returns:
+      One line of text.
+    """
+    devices = jax.devices()
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "optax"))
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}), {versions}"
+
+
+def _table(title, facts):
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for heading, text in facts.items():
+        table.add_row(f"[bold]{heading}", str(text))
+    return table
+
+
+class Display:
+    """Prints a run. On a terminal the progress is a live bar, elsewhere a line every tenth of the way.
+
+    Attributes:
+      console: the rich console.
+    """
+
+    def __init__(self, console=None):
+        """Args: console: a rich console; None is standard output."""
+        self.console = console or Console(highlight=False)
+
+    def introduce(self, config, dataset, params, workdir):
+        """Prints machine, settings, data card and parameter overview.
+
+        Args:
+          config: the configuration.
+          dataset: the `Dataset`.
+          params: dictionary by part.
+          workdir: where results go.
+        """
+        from clu import parameter_overview
+
+        training = config.training
+        run = {
+            "machine": describe_machine(),
+            "variant": config.variant,
+            "network": f"C = {config.model.channels}, J = {config.model.latent_dim}, K = {config.model.num_clusters}, "
+            f"{config.model.conditioning}",
+            "training": f"{training.iterations} iterations of {training.discriminator_steps} D + 1 G + "
+            f"{training.encoder_steps} E steps, batch {training.batch_size}, seed {config.seed}",
+            "workdir": workdir,
+        }
+        self.console.print(_table("Run", run))
+        self.console.print(_table("Data", dataset.card()))
+        overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+        self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def training(self, total):
+        """Shows progress while it is open.
+
+        Args:
+          total: iterations.
+
+        Yields:
+          A `TrainingProgress`.
+        """
+        bar = Progress(
+            TextColumn("{task.completed:>6}/{task.total}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        with bar:
+            yield TrainingProgress(self.console, bar, total)
+
+    def conclude(self, results, workdir):
+        """Prints the scores and where the pictures are.
+
+        Args:
+          results: as written to results.json.
+          workdir: `pathlib.Path`.
+        """
+        names = {
+            "accuracy_many_to_one": "clustering accuracy, many to one (Eq. 11)",
+            "accuracy_one_to_one": "clustering accuracy, one to one",
+            "nmi": "normalised mutual information",
+            "ari": "adjusted Rand index",
+        }
+        facts = {text: f"{results[name]:.4f}" for name, text in names.items() if name in results}
+        facts["cluster sizes"] = ", ".join(map(str, results["cluster_sizes"]))
+        facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
+        facts["pictures"] = ", ".join(str(path) for path in sorted(workdir.glob("*.png")))
+        self.console.print(_table("Result", facts))
+
+
+class TrainingProgress:
+    """Progress of one training run."""
+
+    def __init__(self, console, bar, total):
+        """Args: console; bar: the rich progress, disabled off a terminal; total: iterations."""
+        self._console, self._bar, self._total = console, bar, total
+        self._task = bar.add_task("", total=total, rate="compiling", losses="")
+        self._mark = None
+        self._printed = 0
+
+    def _rate(self, iteration):
+        """Iterations per second since the first call, which compiles."""
+        now = time.monotonic()
+        if self._mark is None:
+            self._mark = (iteration, now)
+            return "compiled"
+        return f"{(iteration - self._mark[0]) / max(now - self._mark[1], 1e-9):.1f} it/s"
+
+    def advance(self, iteration, metrics):
+        """Shows the newest metrics.
+
+        Args:
+          iteration: finished iterations.
+          metrics: floats by name.
+        """
+        rate = self._rate(iteration)
+        losses = " ".join(f"{text} {metrics[name]:.2f}" for name, text in SHOWN_METRICS.items())
+        self._bar.update(self._task, completed=iteration, rate=rate, losses=losses)
+        tenth = iteration * 10 // self._total
+        if not self._console.is_terminal and tenth > self._printed:
+            self._printed = tenth
+            self._console.print(f"{iteration:>6}/{self._total}  {rate}  {losses}", soft_wrap=True)
+
+    def scores(self, iteration, scores):
+        """Prints an evaluation on the way.
+
+        Args:
+          iteration: finished iterations.
+          scores: by name.
+        """
+        text = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
+        self._console.print(f"iteration {iteration}: {text}" if text else f"iteration {iteration}: {scores}")

@@ -1,0 +1,198 @@
+"""A whole run: check, load, train, score, draw."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpcc_jax import report
+from mpcc_jax.config import validate, validate_data
+from mpcc_jax.console import Display
+from mpcc_jax.data import load_dataset
+from mpcc_jax.data.sampler import to_float
+from mpcc_jax.evaluation.clustering import cluster_sizes, clustering_scores
+from mpcc_jax.evaluation.networks import generate_images, predict_clusters, reconstruct_images, standing_statistics
+from mpcc_jax.training.loop import Trainer
+from mpcc_jax.training.noise import draw_latents
+from mpcc_jax.training.state import build_algorithm, init_state
+
+
+class WorkdirError(OSError):
+    """A working directory that cannot be written; the message says which and why."""
+
+
+def prepare_workdir(workdir):
+    """Makes the directory of a run and checks that files can be written there.
+
+    Args:
+      workdir: path.
+
+    Returns:
+      `pathlib.Path`.
+
+    Raises:
+      WorkdirError: if it cannot be made or written.
+    """
+    path = pathlib.Path(workdir).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise WorkdirError(f"--workdir is {str(workdir)!r}, which cannot be written ({error.strerror}).") from error
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The PRNG keys of a run, one per use, all from `config.seed`.
+
+    Attributes:
+      init: of parameters.
+      data: of the order of the examples.
+      noise: of the latents in training.
+      evaluation: of the latents in pictures and standing statistics.
+    """
+
+    init: jax.Array
+    data: jax.Array
+    noise: jax.Array
+    evaluation: jax.Array
+
+
+def split_seed(seed):
+    """The keys of a run.
+
+    Args:
+      seed: integer.
+
+    Returns:
+      `Keys`.
+    """
+    return Keys(*jax.random.split(jax.random.key(seed), 4))
+
+
+def _write_json(path, content):
+    """Writes beside and renames, so that a kill leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def train(config, workdir, display=None):
+    """Trains, scores and draws as a configuration says.
+
+    Writes config.json, metrics.jsonl, results.json, clusters.png and reconstructions.png into the working directory.
+
+    Args:
+      config: the configuration.
+      workdir: path of a directory; made if missing.
+      display: a `Display`; None makes one.
+
+    Returns:
+      The `Algorithm`, the final `TrainState`, and the results as written.
+
+    Raises:
+      ConfigError, DataError, WorkdirError: before anything is compiled.
+      NonFiniteError: if a loss became NaN or infinite.
+    """
+    display = display or Display()
+    validate(config)
+    dataset = load_dataset(config)
+    validate_data(config, dataset)
+    workdir = prepare_workdir(workdir)
+    _write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+
+    keys = split_seed(config.seed)
+    algorithm = build_algorithm(config, dataset.images.shape[-1])
+    state = init_state(algorithm, keys.init)
+    display.introduce(config, dataset, state.params, workdir)
+
+    started = time.monotonic()
+    state = _train(config, algorithm, state, dataset, keys, workdir, display)
+    seconds = time.monotonic() - started
+
+    results = {
+        "iterations": config.training.iterations,
+        "seed": config.seed,
+        "variant": config.variant,
+        "training_seconds": round(seconds, 1),
+        **_score(config, algorithm, state, dataset),
+    }
+    draw_pictures(config, algorithm, state, dataset, keys.evaluation, workdir)
+    _write_json(workdir / "results.json", results)
+    display.conclude(results, workdir)
+    return algorithm, state, results
+
+
+def _train(config, algorithm, state, dataset, keys, workdir, display):
+    trainer = Trainer(
+        algorithm, dataset.images, dataset.labels, (keys.data, keys.noise), config.training.iterations_per_call
+    )
+    total, every = config.training.iterations, config.evaluation.every or config.training.iterations
+    with open(workdir / "metrics.jsonl", "w") as log, display.training(total) as progress:
+
+        def record(iteration, metrics):
+            latest = {name: float(values[-1]) for name, values in metrics.items()}
+            log.write(json.dumps({"iteration": iteration, **latest}) + "\n")
+            log.flush()
+            progress.advance(iteration, latest)
+
+        for start in range(0, total, every):
+            stop = min(start + every, total)
+            state = trainer.run(state, start, stop, record)
+            if stop < total:
+                scores = _score(config, algorithm, state, dataset)
+                log.write(json.dumps({"iteration": stop, **scores}) + "\n")
+                progress.scores(stop, scores)
+    return state
+
+
+def _score(config, algorithm, state, dataset):
+    """Cluster sizes, and scores if there are labels."""
+    clusters = predict_clusters(algorithm.model, state, dataset.images, config.evaluation.batch_size)
+    sizes = {"cluster_sizes": cluster_sizes(clusters, algorithm.model.prior.num_components).tolist()}
+    return sizes if dataset.labels is None else {**clustering_scores(dataset.labels, clusters), **sizes}
+
+
+def draw_pictures(config, algorithm, state, dataset, key, workdir):
+    """Writes the cluster sheet and the reconstructions, by the EMA generator with standing statistics.
+
+    Args:
+      config: the configuration.
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+      dataset: the `Dataset`.
+      key: PRNG key.
+      workdir: `pathlib.Path`.
+    """
+    model, settings = algorithm.model, config.evaluation
+    num_clusters, count = model.prior.num_components, settings.samples_per_cluster
+    statistics_key, latents_key = jax.random.split(key)
+    buffers = standing_statistics(model, state, statistics_key, settings.standing_passes, config.training.batch_size)
+    y = jnp.repeat(jnp.arange(num_clusters), count)
+    eps = draw_latents(latents_key, y.shape, model.prior).eps
+    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
+    sheet = generate_images(model, state, buffers, z, y).reshape(num_clusters, count, *model.image_shape)
+    clusters = predict_clusters(model, state, dataset.images, settings.batch_size)
+    descriptions = report.describe_clusters(clusters, num_clusters, dataset.labels, dataset.class_names)
+    report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
+
+    pairs = max(count // 2, 1)
+    chosen = np.linspace(0, len(dataset.images) - 1, min(num_clusters, len(dataset.images)) * pairs).astype(int)
+    chosen = chosen[np.argsort(clusters[chosen], kind="stable")]
+    originals = dataset.images[chosen]
+    decoded = reconstruct_images(model, state, buffers, originals, settings.batch_size)
+    shape = (-1, pairs, *model.image_shape)
+    report.save_reconstructions(
+        workdir / "reconstructions.png",
+        np.asarray(to_float(originals)).reshape(shape),
+        decoded.reshape(shape),
+        ["" for _ in range(len(chosen) // pairs)],
+    )

@@ -1,0 +1,68 @@
+"""What all tests share: two fake CPU devices, the persistent compilation cache, strict ranks, tiny networks."""
+
+import functools
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from mpcc_jax.config import default_config
+from mpcc_jax.data.sampler import Batch
+from mpcc_jax.training.noise import draw_noise
+from mpcc_jax.training.state import build_algorithm, init_state
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def tiny_config():
+    """8x8 images, 4 feature maps, K = 3, J = 8, batches of 8, 2 D and 2 E steps."""
+    config = default_config()
+    config.data.resolution = 8
+    config.model.update({"channels": 1, "latent_dim": 8, "num_clusters": 3})
+    config.training.update({"batch_size": 8, "discriminator_steps": 2, "encoder_steps": 2, "iterations": 4})
+    config.training.iterations_per_call = 2
+    config.ema.start = 2
+    return config
+
+
+@pytest.fixture
+def config():
+    return tiny_config()
+
+
+@functools.cache
+def tiny_algorithm():
+    return build_algorithm(tiny_config(), 1)
+
+
+@pytest.fixture(scope="session")
+def algorithm():
+    return tiny_algorithm()
+
+
+@pytest.fixture
+def state(algorithm):
+    return init_state(algorithm, jax.random.key(0))
+
+
+def draw_inputs(algorithm, iteration=0):
+    """Real images from a fixed generator, and the noise of an iteration."""
+    rng = np.random.default_rng(100 + iteration)
+    shape = (algorithm.discriminator_steps, algorithm.batch_size)
+    images = rng.uniform(-1.0, 1.0, (*shape, *algorithm.model.image_shape)).astype(np.float32)
+    labels = rng.integers(0, algorithm.model.prior.num_components, shape).astype(np.int32)
+    return Batch(images, labels), draw_noise(algorithm, jax.random.key(1), iteration)
+
+
+def assert_trees_close(actual, expected, **tolerances):
+    """Same structure, close leaves; a failure names the leaf."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(expected)
+    assert jax.tree.structure(actual) == structure
+    for (path, value), other in zip(paths, jax.tree.leaves(actual), strict=True):
+        np.testing.assert_allclose(other, value, err_msg=jax.tree_util.keystr(path), **tolerances)
