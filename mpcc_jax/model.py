@@ -127,15 +127,16 @@ def init(model, key):
     """
     keys = dict(zip(("generator", "trunk", "discriminator", "encoder", "encoder_trunk", "prior"),
                     jax.random.split(key, 6), strict=True))  # fmt: skip
-    z, y = jnp.zeros((2, model.prior.latent_dim)), jnp.zeros((2,), jnp.int32)
-    images = jnp.zeros((2, *model.image_shape))
-    variables = {"generator": model.generator.init(keys["generator"], z, y, True)}
-    variables["trunk"] = model.trunk.init(keys["trunk"], images, True)
-    features = model.trunk.apply(variables["trunk"], images, False)
-    variables["discriminator"] = model.discriminator.init(keys["discriminator"], features, y, True)
-    variables["encoder"] = model.encoder.init(keys["encoder"], features, True)
+    # Shapes are enough: `lazy_init` draws the parameters and computes no forward pass, which would take seconds.
+    z, y = jax.ShapeDtypeStruct((2, model.prior.latent_dim), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
+    images = jax.ShapeDtypeStruct((2, *model.image_shape), jnp.float32)
+    variables = {"generator": model.generator.lazy_init(keys["generator"], z, y, True)}
+    variables["trunk"] = model.trunk.lazy_init(keys["trunk"], images, True)
+    features = jax.eval_shape(lambda: model.trunk.apply(variables["trunk"], jnp.zeros(images.shape), False))
+    variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, True)
+    variables["encoder"] = model.encoder.lazy_init(keys["encoder"], features, True)
     if not model.share_blocks:
-        variables["encoder_trunk"] = model.trunk.init(keys["encoder_trunk"], images, True)
+        variables["encoder_trunk"] = model.trunk.lazy_init(keys["encoder_trunk"], images, True)
     params = {part: tree["params"] for part, tree in variables.items()}
     buffers = {part: {k: v for k, v in tree.items() if k != "params"} for part, tree in variables.items()}
     return {**params, "prior": model.prior.init(keys["prior"])}, buffers

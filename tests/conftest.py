@@ -4,13 +4,15 @@ import functools
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mpcc_jax.config import default_config
 from mpcc_jax.data.sampler import Batch
-from mpcc_jax.training.noise import draw_noise
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.model import init
+from mpcc_jax.training.noise import Latents, Noise
+from mpcc_jax.training.state import assemble_state, build_algorithm
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -46,18 +48,38 @@ def algorithm():
     return tiny_algorithm()
 
 
+def random_variables(model, dtype=np.float32):
+    """params and buffers of the right shapes, filled by NumPy: init itself takes seconds to compile."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ("var", "sigma", "gain") and leaf.ndim < 2:
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), dtype)
+        return jnp.asarray(0.3 * rng.normal(size=leaf.shape), dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: init(model, jax.random.key(0))))
+
+
 @pytest.fixture
 def state(algorithm):
-    return init_state(algorithm, jax.random.key(0))
+    return assemble_state(algorithm, *random_variables(algorithm.model))
 
 
-def draw_inputs(algorithm, iteration=0):
-    """Real images from a fixed generator, and the noise of an iteration."""
+def draw_inputs(algorithm, iteration=0, dtype=np.float32):
+    """Real images from a fixed generator, and the noise of an iteration, both made by NumPy."""
     rng = np.random.default_rng(100 + iteration)
-    shape = (algorithm.discriminator_steps, algorithm.batch_size)
-    images = rng.uniform(-1.0, 1.0, (*shape, *algorithm.model.image_shape)).astype(np.float32)
-    labels = rng.integers(0, algorithm.model.prior.num_components, shape).astype(np.int32)
-    return Batch(images, labels), draw_noise(algorithm, jax.random.key(1), iteration)
+    steps, batch, components = algorithm.discriminator_steps, algorithm.batch_size, algorithm.model.prior.num_components
+
+    def labels(*shape):
+        return jnp.asarray(rng.integers(0, components, shape), jnp.int32)
+
+    def latents(*shape):
+        eps = rng.normal(size=(*shape, algorithm.model.prior.latent_dim))
+        return Latents(labels(*shape), jnp.asarray(eps, dtype))
+
+    images = jnp.asarray(rng.uniform(-1.0, 1.0, (steps, batch, *algorithm.model.image_shape)), dtype)
+    noise = Noise(latents(steps, batch), latents(batch), latents(algorithm.encoder_steps, batch))
+    return Batch(images, labels(steps, batch)), noise
 
 
 def assert_trees_close(actual, expected, **tolerances):

@@ -17,7 +17,7 @@ def test_many_iterations_give_the_largest_singular_value():
     with jax.enable_x64(True):
         kernel, u = kernel_and_u()
         normalised, new_u, sigma = spectral_normalise(kernel, u, num_iterations=200)
-        left, values, right = np.linalg.svd(np.asarray(kernel).reshape(-1, 5))
+        _, values, right = np.linalg.svd(np.asarray(kernel).reshape(-1, 5))
         np.testing.assert_allclose(sigma, values[0], rtol=1e-8)
         np.testing.assert_allclose(np.abs(new_u @ right[0]), 1.0, rtol=1e-8)
         np.testing.assert_allclose(normalised, kernel / values[0], rtol=1e-8)

@@ -1,0 +1,159 @@
+"""One iteration of the paper's variant against stored numbers, and the same under jit, scan, pmap and sharding."""
+
+import functools
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpcc_jax.data.sampler import gather, stream_indices
+from mpcc_jax.training.iteration import summarize, train_iteration, train_many
+from mpcc_jax.training.noise import Noise, draw_noise
+from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
+from tests.conftest import assert_trees_close, draw_inputs, random_variables, tiny_config
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "iteration_paper.npz"
+UPDATE = (
+    "One iteration of the paper's variant no longer gives the stored numbers. If the change of behaviour is meant, "
+    "say so in the commit and rewrite them: UPDATE_GOLDEN=1 pytest tests/training/test_iteration.py"
+)
+
+
+@functools.cache
+def jitted_iteration(algorithm):
+    return jax.jit(functools.partial(train_iteration, algorithm))
+
+
+def double_state(algorithm):
+    return assemble_state(algorithm, *random_variables(algorithm.model, np.float64))
+
+
+def test_golden_iteration(algorithm):
+    """In float64, so that rounding cannot grow into the +-lr steps of Adam with beta1 = 0."""
+    with jax.enable_x64(True):
+        inputs = draw_inputs(algorithm, dtype=np.float64)
+        state, trace = jitted_iteration(algorithm)(double_state(algorithm), *inputs)
+        tree = {"params": state.params, "buffers": state.buffers, "ema": state.ema, "trace": trace}
+        numbers = {
+            jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+    if os.environ.get("UPDATE_GOLDEN"):
+        np.savez_compressed(GOLDEN, **numbers)
+    with np.load(GOLDEN) as golden:
+        assert set(golden.files) == set(numbers), UPDATE
+        for name in golden.files:
+            np.testing.assert_allclose(numbers[name], golden[name], rtol=1e-7, atol=1e-9, err_msg=f"{name}. {UPDATE}")
+
+
+def test_scanned_iterations_equal_jitted_ones(algorithm):
+    with jax.enable_x64(True):
+        state = double_state(algorithm)
+        inputs = [draw_inputs(algorithm, iteration, np.float64) for iteration in range(2)]
+        expected = state
+        for batch_and_noise in inputs:
+            expected, _ = jitted_iteration(algorithm)(expected, *batch_and_noise)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inputs)
+        scanned, _ = jax.lax.scan(lambda state, inputs: train_iteration(algorithm, state, *inputs), state, stacked)
+        assert_trees_close(scanned, expected, rtol=1e-9, atol=1e-11)
+
+
+def split_batch(inputs, devices):
+    """Puts a leading axis of devices before the steps: [..., B] to [devices, ..., B / devices]."""
+
+    def split(axis):
+        def divide(x):
+            x = x.reshape(*x.shape[:axis], devices, -1, *x.shape[axis + 1 :])
+            return jnp.moveaxis(x, axis, 0)
+
+        return divide
+
+    batch, noise = inputs
+    latents = [jax.tree.map(split(axis), part) for axis, part in zip((1, 0, 1), noise, strict=True)]
+    return jax.tree.map(split(1), batch), Noise(*latents)
+
+
+@pytest.mark.filterwarnings("ignore:.*pmap.*:DeprecationWarning")
+def test_pmapped_iteration_equals_the_jitted_one(algorithm):
+    """Two devices, half of the batch each: global batch norm and averaged gradients give the whole batch's step."""
+    config = tiny_config()
+    config.training.batch_size = 4
+    parallel = build_algorithm(config, 1, axis_name="devices")
+    with jax.enable_x64(True):
+        state, inputs = double_state(algorithm), draw_inputs(algorithm, dtype=np.float64)
+        expected, trace = jitted_iteration(algorithm)(state, *inputs)
+        expected_metrics = summarize(algorithm, trace)
+
+        def one(state, batch, noise):
+            state, trace = train_iteration(parallel, state, batch, noise)
+            return state, summarize(parallel, trace)
+
+        replicated = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+        states, metrics = jax.pmap(one, axis_name="devices")(replicated, *split_batch(inputs, 2))
+        for device in range(2):
+            assert_trees_close(jax.tree.map(lambda x: x[device], states), expected, rtol=1e-8, atol=1e-10)  # noqa: B023
+        assert_trees_close(jax.tree.map(lambda x: x[0], metrics), expected_metrics, rtol=1e-8, atol=1e-10)
+
+
+def test_iteration_on_a_mesh_equals_the_one_on_a_device(algorithm):
+    """jit with the batch sharded over two devices: the same code, no axis name."""
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    shard = lambda *axes: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))  # noqa: E731
+    with jax.enable_x64(True):
+        state, (batch, noise) = double_state(algorithm), draw_inputs(algorithm, dtype=np.float64)
+        step = jitted_iteration(algorithm)
+        expected, _ = step(state, batch, noise)
+        batch = jax.device_put(batch, shard(None, "batch"))
+        noise = Noise(*(jax.device_put(part, shard(*axes)) for part, axes in zip(
+            noise, [(None, "batch"), ("batch",), (None, "batch")], strict=True)))  # fmt: skip
+        sharded, _ = step(jax.device_put(state, shard()), batch, noise)
+        assert_trees_close(sharded, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_train_many_draws_what_single_iterations_would(algorithm, state):
+    """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+    keys = tuple(jax.random.split(jax.random.key(5)))
+    program = jax.jit(functools.partial(train_many, algorithm, 2))
+    half, _ = program(state, images, None, keys)
+    actual, metrics = program(half, images, None, keys)
+    assert int(actual.iteration) == 4
+    assert all(values.shape == (2,) for values in metrics.values())
+
+    expected, step = state, jitted_iteration(algorithm)
+    for iteration in range(4):
+        indices = stream_indices(keys[0], jnp.uint32(16 * iteration), 16, 20).reshape(2, 8)
+        noise = draw_noise(algorithm, keys[1], iteration)
+        expected, trace = step(expected, gather(images, None, indices), noise)
+    expected_metrics = summarize(algorithm, trace)
+    for name, values in metrics.items():
+        np.testing.assert_allclose(values[-1], expected_metrics[name], rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_noise_depends_on_seed_and_iteration(algorithm):
+    key = jax.random.key(0)
+    first, again, next_one = (draw_noise(algorithm, key, iteration) for iteration in (3, 3, 4))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first.generator.eps, next_one.generator.eps)
+    assert first.discriminator.y.shape == (2, 8)
+    assert first.encoder.eps.shape == (2, 8, 8)
+    assert not np.array_equal(first.discriminator.eps[0], first.encoder.eps[0])
+    large = draw_noise(build_algorithm(large_batch(), 1), key, 0)
+    counts = np.bincount(np.asarray(large.discriminator.y).ravel(), minlength=3)
+    assert np.all(np.abs(counts / counts.sum() - 1 / 3) < 0.03)
+
+
+def large_batch():
+    config = tiny_config()
+    config.training.batch_size = 4000
+    return config
+
+
+def test_initial_state(algorithm):
+    state = init_state(algorithm, jax.random.key(0))
+    assert int(state.iteration) == 0
+    assert set(state.optimizers) == {"discriminator", "generator", "prior_generator", "encoder", "prior"}
+    jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.params["generator"])
+    np.testing.assert_allclose(np.std(state.params["generator"]["linear"]["kernel"]), 0.02, rtol=0.15)
