@@ -1,9 +1,9 @@
 """The demo: the 1797 handwritten 8x8 digits of scikit-learn, on two CPU cores in minutes.
 
 python launch.py --config configs/digits.py --workdir runs/digits
-The paper has no such experiment. Network, steps, rates and length were chosen on seeds 10 to 13, the README's results are
-seeds 0 to 4. One discriminator and one encoder step per iteration, at twice the published rates, get further in the
-same time than the published four of each, which large colour images need (section 5.3).
+The paper has no such experiment. Network, steps, rates and length were chosen on seeds 10 to 13; the results in the
+README are seeds 0 to 4. One discriminator and one encoder step per iteration, at twice the published rates, get further
+in the same time than the published four of each, which large colour images need (section 5.3).
 """
 
 from mpcc_jax.config import default_config

@@ -32,6 +32,8 @@ def describe_machine():
 
 def _table(title, facts):
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for heading, text in facts.items():
         table.add_row(f"[bold]{heading}", str(text))
     return table
@@ -106,8 +108,8 @@ class Display:
           workdir: `pathlib.Path`.
         """
         names = {
-            "accuracy_many_to_one": "clustering accuracy, many to one (Eq. 11)",
-            "accuracy_one_to_one": "clustering accuracy, one to one",
+            "accuracy_many_to_one": "accuracy, many to one (Eq. 11)",
+            "accuracy_one_to_one": "accuracy, one to one",
             "nmi": "normalised mutual information",
             "ari": "adjusted Rand index",
         }

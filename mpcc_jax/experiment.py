@@ -185,14 +185,15 @@ def draw_pictures(config, algorithm, state, dataset, key, workdir):
     report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
 
     pairs = max(count // 2, 1)
-    chosen = np.linspace(0, len(dataset.images) - 1, min(num_clusters, len(dataset.images)) * pairs).astype(int)
-    chosen = chosen[np.argsort(clusters[chosen], kind="stable")]
+    occupied = [cluster for cluster in range(num_clusters) if (clusters == cluster).any()]
+    # A cluster of fewer images than a row has places repeats them.
+    chosen = np.concatenate([np.resize(np.flatnonzero(clusters == cluster), pairs) for cluster in occupied])
     originals = dataset.images[chosen]
     decoded = reconstruct_images(model, state, buffers, originals, settings.batch_size)
-    shape = (-1, pairs, *model.image_shape)
+    shape = (len(occupied), pairs, *model.image_shape)
     report.save_reconstructions(
         workdir / "reconstructions.png",
         np.asarray(to_float(originals)).reshape(shape),
         decoded.reshape(shape),
-        ["" for _ in range(len(chosen) // pairs)],
+        [f"cluster {cluster}" for cluster in occupied],
     )

@@ -39,7 +39,7 @@ def _save_grid(path, images, num_columns, row_labels, title, pad=1):
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
 
 
 def describe_clusters(clusters, num_clusters, labels=None, class_names=None):

@@ -22,6 +22,9 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+SMALL_IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+
+
 def tiny_config():
     """8x8 images, 4 feature maps, K = 3, J = 8, batches of 8, 2 D and 2 E steps."""
     config = default_config()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mpcc_jax.data.sampler import Batch, gather, stream_indices
+from mpcc_jax.data.sampler import gather, stream_indices
 from mpcc_jax.training.noise import draw_noise
 from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step, update_ema
 
@@ -88,6 +88,3 @@ def compile_train_many(algorithm, num_iterations):
       The jitted function.
     """
     return jax.jit(functools.partial(train_many, algorithm, num_iterations), donate_argnums=0)
-
-
-__all__ = ["Batch", "compile_train_many", "summarize", "train_iteration", "train_many"]

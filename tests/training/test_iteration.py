@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mpcc_jax.data.sampler import gather, stream_indices
-from mpcc_jax.training.iteration import summarize, train_iteration, train_many
+from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
 from mpcc_jax.training.noise import Noise, draw_noise
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
-from tests.conftest import assert_trees_close, draw_inputs, random_variables, tiny_config
+from tests.conftest import SMALL_IMAGES, assert_trees_close, draw_inputs, random_variables, tiny_config
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "iteration_paper.npz"
 UPDATE = (
@@ -114,11 +114,10 @@ def test_iteration_on_a_mesh_equals_the_one_on_a_device(algorithm):
 
 def test_train_many_draws_what_single_iterations_would(algorithm, state):
     """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
-    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
     keys = tuple(jax.random.split(jax.random.key(5)))
-    program = jax.jit(functools.partial(train_many, algorithm, 2))
-    half, _ = program(state, images, None, keys)
-    actual, metrics = program(half, images, None, keys)
+    program = compile_train_many(algorithm, 2)
+    half, _ = program(jax.tree.map(jnp.copy, state), SMALL_IMAGES, None, keys)
+    actual, metrics = program(half, SMALL_IMAGES, None, keys)
     assert int(actual.iteration) == 4
     assert all(values.shape == (2,) for values in metrics.values())
 
@@ -126,7 +125,7 @@ def test_train_many_draws_what_single_iterations_would(algorithm, state):
     for iteration in range(4):
         indices = stream_indices(keys[0], jnp.uint32(16 * iteration), 16, 20).reshape(2, 8)
         noise = draw_noise(algorithm, keys[1], iteration)
-        expected, trace = step(expected, gather(images, None, indices), noise)
+        expected, trace = step(expected, gather(SMALL_IMAGES, None, indices), noise)
     expected_metrics = summarize(algorithm, trace)
     for name, values in metrics.items():
         np.testing.assert_allclose(values[-1], expected_metrics[name], rtol=2e-3, atol=2e-3, err_msg=name)

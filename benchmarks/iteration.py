@@ -1,0 +1,162 @@
+"""Times one iteration of the MNIST-size network beside the same multiply-adds as one large matmul, in one run.
+
+python -m benchmarks.iteration [--rounds N] [--config configs/mnist.py] [--image_channels C]
+
+The multiply-adds are those of the published architecture, counted plainly (tables 5 to 7, Algorithm 1): a forward pass
+once, a backward pass twice that, no exact rewrite taken off. Rounds alternate between the iteration and the matmul, so
+that a machine that slows down slows both.
+"""
+
+import argparse
+import datetime
+import importlib.util
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
+from mpcc_jax.training.iteration import compile_train_many
+from mpcc_jax.training.state import build_algorithm, init_state
+
+
+def _blocks(stages, size, width, channels, *, up):
+    """Multiply-adds of residual blocks for one image, the output size and the output width."""
+    total = 0
+    for stage in stages:
+        features = stage.width * channels
+        high = size * 2 if up and stage.resample else size
+        first, second = (9 * width * features, 9 * features * features)
+        total += (first + second) * high**2
+        if stage.resample or width != features:
+            # The published order: after upsampling, before pooling.
+            total += width * features * high**2
+        size = high if up else size // (2 if stage.resample else 1)
+        width = features
+    return total, size, width
+
+
+def multiply_adds(config, image_channels):
+    """Multiply-adds of one iteration of the published architecture.
+
+    Args:
+      config: the configuration.
+      image_channels: 1 or 3.
+
+    Returns:
+      By phase: "discriminator", "generator", "encoder".
+    """
+    plan, channels, latent_dim = ARCHITECTURES[config.data.resolution], config.model.channels, config.model.latent_dim
+    width = plan.input_width * channels
+    blocks, size, features = _blocks(plan.generator, BOTTOM_SIZE, width, channels, up=True)
+    generator = latent_dim * width * BOTTOM_SIZE**2 + blocks + 9 * features * image_channels * size**2
+    trunk, size, features = _blocks(plan.trunk, config.data.resolution, image_channels, channels, up=False)
+    discriminator = trunk + _blocks(plan.discriminator, size, features, channels, up=False)[0] + features
+    head, size, features = _blocks(plan.encoder, size, features, channels, up=False)
+    flat = size**2 * features
+    encoder = trunk + head + 2 * (flat * flat // 2 + flat // 2 * latent_dim)
+    training, batch = config.training, config.training.batch_size
+    return {
+        "discriminator": training.discriminator_steps * batch * (generator + 2 * 3 * discriminator),
+        # The generator's update needs the discriminator's gradient in its inputs, not in its parameters.
+        "generator": batch * (3 * generator + 2 * discriminator),
+        "encoder": training.encoder_steps * batch * (generator + 3 * encoder),
+    }
+
+
+def _timed(function, *arguments):
+    """The result of a call, finished, and its seconds."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(function(*arguments))
+    return result, time.perf_counter() - start
+
+
+def measure(config, image_channels, rounds):
+    """Runs the benchmark and prints its table.
+
+    Args:
+      config: the configuration.
+      image_channels: 1 or 3.
+      rounds: how often the iteration and the matmuls alternate.
+
+    Returns:
+      Median seconds by name: "iteration", "numpy", "jax".
+    """
+    work = multiply_adds(config, image_channels)
+    total = sum(work.values())
+    rng = np.random.default_rng(0)
+    size = config.data.resolution
+    images = jnp.asarray(rng.integers(0, 256, (1000, size, size, image_channels)), jnp.uint8)
+    keys = tuple(jax.random.split(jax.random.key(1)))
+    algorithm = build_algorithm(config, image_channels)
+    state = init_state(algorithm, jax.random.key(0))
+
+    started = time.perf_counter()
+    lowered = compile_train_many(algorithm, 1).lower(state, images, None, keys)
+    traced = time.perf_counter()
+    program = lowered.compile()
+    compiled = time.perf_counter()
+
+    # One square matmul of `total` multiply-adds, or as many of 4096 as it takes (a larger one would not fit a laptop).
+    side = min(4096, round(total ** (1 / 3)))
+    repeats = total / side**3
+    a, b = rng.normal(size=(2, side, side)).astype(np.float32)
+    jax_a, jax_b = jnp.asarray(a), jnp.asarray(b)
+    jax_matmul = jax.jit(lambda a, b: a @ b)
+
+    times = {"iteration": [], "numpy": [], "jax": []}
+    for _ in range(rounds + 1):
+        (state, _), seconds = _timed(program, state, images, None, keys)
+        times["iteration"].append(seconds)
+        times["numpy"].append(_timed(np.matmul, a, b)[1] * repeats)
+        times["jax"].append(_timed(jax_matmul, jax_a, jax_b)[1] * repeats)
+    times = {name: values[1:] for name, values in times.items()}  # the first round warms up
+
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    device = jax.devices()[0]
+    print(f"{datetime.date.today()}, {device.device_kind} x {len(jax.devices())}, {platform.machine()}")
+    print(f"jax {jax.__version__}, numpy {np.__version__}, float32, Python {platform.python_version()}")
+    print(
+        f"C = {config.model.channels}, J = {config.model.latent_dim}, B = {config.training.batch_size}, "
+        f"{size}x{size}x{image_channels}: {2e-12 * total:.3f} TFLOP an iteration "
+        f"({', '.join(f'{name} {part / total:.0%}' for name, part in work.items())})"
+    )
+    print(f"tracing {traced - started:.1f} s, compiling {compiled - traced:.1f} s")
+    print(f"{'':24}{'median s':>10}{'min':>8}{'max':>8}{'GFLOP/s':>10}{'iteration is':>14}")
+    for name, label in (("iteration", "one iteration"), ("numpy", "NumPy matmul"), ("jax", "jax matmul")):
+        ratio = "" if name == "iteration" else f"{medians['iteration'] / medians[name]:.2f} x"
+        print(
+            f"{label:24}{medians[name]:10.3f}{min(times[name]):8.3f}{max(times[name]):8.3f}"
+            f"{2e-9 * total / medians[name]:10.0f}{ratio:>14}"
+        )
+    return medians
+
+
+def load_config(path):
+    """Reads an experiment's configuration.
+
+    Args:
+      path: of its file.
+
+    Returns:
+      The configuration.
+    """
+    spec = importlib.util.spec_from_file_location("experiment", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/mnist.py")
+    parser.add_argument("--image_channels", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=10)
+    arguments = parser.parse_args()
+    measure(load_config(arguments.config), arguments.image_channels, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per experiment, over the defaults in `mpcc_jax.config`."""

@@ -1,0 +1,107 @@
+"""Every mistake in a configuration is one message with the field, the value and what is allowed."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from configs import cifar10, digits, mnist
+from mpcc_jax.config import ConfigError, default_config, resolve_conventions, validate, validate_data
+from mpcc_jax.conventions import CHOICES, VARIANTS
+from mpcc_jax.data import Dataset
+from tests.conftest import tiny_config
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+
+
+def override(config, **fields):
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in fields.items()})
+    return config
+
+
+@pytest.mark.parametrize("experiment", [digits, mnist, cifar10])
+def test_experiments_are_valid(experiment):
+    validate(experiment.get_config())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("variant", "papper", "'paper', 'released'"),
+        ("model.num_clusters", 0, "at least 1"),
+        ("model.channels", -1, "at least 1"),
+        ("training.iterations", 0, "at least 1"),
+        ("training.learning_rate", 0.0, "above 0"),
+        ("training.learning_rate", math.nan, "above 0"),
+        ("training.beta2", 1.0, "from 0 up to"),
+        ("model.batch_norm_momentum", 0.0, "above 0, at most 1"),
+        ("loss.prior_weight", -0.1, "0 or more"),
+        ("prior.sigma_min", 0.0, "a number above 0"),
+        ("prior.kind", "student", "'gaussian_mixture', 'standard_normal'"),
+        ("loss.adversarial", "hing", "'hinge', 'non_saturating', 'wasserstein', 'least_squares'"),
+        ("model.conditioning", "cbn", "'split', 'shared', 'conditional'"),
+        ("data.resolution", 28, "8, 16, 32"),
+        ("conventions.upsampling", "cubic", "'bilinear', 'nearest'"),
+        ("training.iterations", 2**31, "below 2^32"),
+    ],
+)
+def test_wrong_values_name_field_value_and_what_is_allowed(field, value, allowed):
+    config = override(tiny_config(), **{field: value})
+    with pytest.raises(ConfigError) as error:
+        validate(config)
+    assert str(error.value).startswith(f"config.{field} is {value!r}; allowed: ")
+    assert allowed in str(error.value)
+
+
+def test_split_needs_equal_chunks():
+    config = override(default_config(), **{"model.conditioning": "split", "model.latent_dim": 30})
+    with pytest.raises(ConfigError, match=r"latent_dim is 30; allowed: a multiple of 4, because .* 'split'"):
+        validate(config)
+
+
+def test_standard_normal_prior_has_one_cluster():
+    config = override(tiny_config(), **{"prior.kind": "standard_normal"})
+    with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 1"):
+        validate(config)
+
+
+def test_unknown_fields_are_errors():
+    with pytest.raises(AttributeError, match="iteratons"):
+        default_config().training.iteratons = 3
+    with pytest.raises(TypeError):
+        default_config().training.iterations = "many"
+
+
+def test_conventions_start_from_the_variant():
+    config = tiny_config()
+    assert resolve_conventions(config) == VARIANTS["paper"]
+    config.conventions.upsampling = "nearest"
+    config.conventions.latent_gradient = True
+    expected = dataclasses.replace(VARIANTS["paper"], upsampling="nearest", latent_gradient=True)
+    assert resolve_conventions(config) == expected
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_the_two_variants_differ_in_every_choice(field):
+    values = {getattr(conventions, field) for conventions in VARIANTS.values()}
+    assert values == set(CHOICES[field])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"data.resolution": 16}, "data.resolution is 16; allowed: 8, the height of the images"),
+        ({"training.batch_size": 21}, "training.batch_size is 21; allowed: at most 20"),
+        ({"training.conditional": True}, "training.conditional is True; allowed: False, because 'photos' has no"),
+    ],
+)
+def test_config_and_data_must_fit(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        validate_data(override(tiny_config(), **overrides), Dataset("photos", IMAGES))
+
+
+def test_conditional_training_needs_as_many_clusters_as_classes():
+    dataset = Dataset("photos", IMAGES, np.arange(20) % 4)
+    with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 4"):
+        validate_data(override(tiny_config(), **{"training.conditional": True}), dataset)
