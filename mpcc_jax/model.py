@@ -128,11 +128,12 @@ def init(model, key):
     keys = dict(zip(("generator", "trunk", "discriminator", "encoder", "encoder_trunk", "prior"),
                     jax.random.split(key, 6), strict=True))  # fmt: skip
     # Shapes are enough: `lazy_init` draws the parameters and computes no forward pass, which would take seconds.
-    z, y = jax.ShapeDtypeStruct((2, model.prior.latent_dim), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
-    images = jax.ShapeDtypeStruct((2, *model.image_shape), jnp.float32)
+    dtype = jnp.result_type(float)
+    z, y = jax.ShapeDtypeStruct((2, model.prior.latent_dim), dtype), jax.ShapeDtypeStruct((2,), jnp.int32)
+    images = jax.ShapeDtypeStruct((2, *model.image_shape), dtype)
     variables = {"generator": model.generator.lazy_init(keys["generator"], z, y, True)}
     variables["trunk"] = model.trunk.lazy_init(keys["trunk"], images, True)
-    features = jax.eval_shape(lambda: model.trunk.apply(variables["trunk"], jnp.zeros(images.shape), False))
+    features = jax.eval_shape(lambda: model.trunk.apply(variables["trunk"], jnp.zeros(images.shape, dtype), False))
     variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, True)
     variables["encoder"] = model.encoder.lazy_init(keys["encoder"], features, True)
     if not model.share_blocks:

@@ -99,9 +99,9 @@ def orthogonal_rows(key, num_rows, num_columns):
       num_columns: J.
 
     Returns:
-      [K, J], float32.
+      [K, J].
     """
-    return jax.nn.initializers.orthogonal()(key, (num_rows, num_columns), jnp.float32)
+    return jax.nn.initializers.orthogonal()(key, (num_rows, num_columns))
 
 
 def _log_floor(sigma_min):

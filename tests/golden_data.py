@@ -36,6 +36,7 @@ def released_config(meta):
         config.model.conditioning = "shared" if meta["shared_hier"] else "split"
     config.prior.sigma_min = meta["sigma"]
     config.loss.prior_weight = meta["is_loss3"]
+    config.model.share_blocks = meta["is_enc_shared"]
     config.training.conditional = meta["is_disc_cond_y"]
     if "iterations" in meta:
         config.training.batch_size = meta["batch_size"]

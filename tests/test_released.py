@@ -63,7 +63,7 @@ def test_outputs(case, mode):
     train = mode == "train"
     for key, network, inputs, parts in (
         ("G", generate, (case.z, case.y), ("generator",)),
-        ("D", discriminate, (case.x, case.y_real), ("trunk", "discriminator")),
+        ("D", discriminate, (case.x, case.y), ("trunk", "discriminator")),
         ("E", encode, (case.x,), ("encoder_trunk", "encoder")),
     ):
         program = run(case, network, *inputs, train=train)
@@ -94,7 +94,7 @@ def test_intermediate_outputs(case):
     generator = capture(model.generator, "generator", case.z, case.y)
     trunk = capture(model.trunk, "trunk", case.x)
     features = trunk["__call__"][0]
-    head = capture(model.discriminator, "discriminator", features, case.y_real)
+    head = capture(model.discriminator, "discriminator", features, case.y)
     encoder = capture(model.encoder, "encoder", features)
     case.check("mid.G.linear", generator["linear"]["__call__"][0][:2])
     for i in range(3):
