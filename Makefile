@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/python launch.py --config configs/digits.py --workdir $(WORKDIR) --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

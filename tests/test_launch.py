@@ -16,6 +16,7 @@ def launch(*arguments):
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "COLUMNS": "120",
     }
     command = [sys.executable, "launch.py", "--config", "configs/digits.py", *arguments]
