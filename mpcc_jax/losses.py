@@ -17,9 +17,6 @@ References:
   Astorga, Huijse, Protopapas, Estevez. MPCC: Matching Priors and Conditionals for Clustering. ECCV 2020.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,20 +25,6 @@ import numpy as np
 from mpcc_jax.prior import GaussianMixture
 
 LOG_2PI = float(np.log(2.0 * np.pi))
-
-
-class AdversarialLoss(NamedTuple):
-    """The triple (f, g, h) of Eq. 6; each maps logits [B] to losses [B] that are minimised.
-
-    Attributes:
-      real: f, the discriminator's loss on the logits of real images.
-      fake: g, the discriminator's loss on the logits of generated images.
-      generator: h, the generator's loss on the logits of generated images.
-    """
-
-    real: Callable[[chex.Array], chex.Array]
-    fake: Callable[[chex.Array], chex.Array]
-    generator: Callable[[chex.Array], chex.Array]
 
 
 def _check_logits(logits):
@@ -200,16 +183,12 @@ def least_squares_fake(logits):
     return 0.5 * logits**2
 
 
-HINGE = AdversarialLoss(hinge_real, hinge_fake, hinge_generator)
-NON_SATURATING = AdversarialLoss(non_saturating_real, non_saturating_fake, non_saturating_generator)
-WASSERSTEIN = AdversarialLoss(wasserstein_real, wasserstein_fake, wasserstein_real)
-LEAST_SQUARES = AdversarialLoss(least_squares_real, least_squares_fake, least_squares_real)
-
+# The triples (f, g, h) of Eq. 6: the discriminator on real and on generated images, and the generator.
 ADVERSARIAL_LOSSES = {
-    "hinge": HINGE,
-    "non_saturating": NON_SATURATING,
-    "wasserstein": WASSERSTEIN,
-    "least_squares": LEAST_SQUARES,
+    "hinge": (hinge_real, hinge_fake, hinge_generator),
+    "non_saturating": (non_saturating_real, non_saturating_fake, non_saturating_generator),
+    "wasserstein": (wasserstein_real, wasserstein_fake, wasserstein_real),
+    "least_squares": (least_squares_real, least_squares_fake, least_squares_real),
 }
 
 

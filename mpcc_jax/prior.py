@@ -26,9 +26,9 @@ class GaussianMixture:
       log_var: log sigma^2, [K, J].
     """
 
-    log_weights: chex.Array
-    mean: chex.Array
-    log_var: chex.Array
+    log_weights: jax.Array
+    mean: jax.Array
+    log_var: jax.Array
 
     @property
     def num_components(self):

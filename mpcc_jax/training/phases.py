@@ -33,7 +33,7 @@ def discriminator_step(algorithm, state, inputs):
       The state, and metrics: scalars.
     """
     batch, (y, eps) = inputs
-    model = algorithm.model
+    model, (f, g, _) = algorithm.model, algorithm.adversarial
     z = model.prior.sampling(state.params["prior"]).sample(y, eps)
     fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     images = jnp.concatenate([fakes, batch.images])
@@ -42,8 +42,8 @@ def discriminator_step(algorithm, state, inputs):
     def loss(theta_d):
         logits, advanced = discriminate(model, {**state.params, **theta_d}, buffers, images, labels, train=True)
         logits_fake, logits_real = jnp.split(logits, 2)
-        loss_real = jnp.mean(algorithm.adversarial.real(logits_real))
-        loss_fake = jnp.mean(algorithm.adversarial.fake(logits_fake))
+        loss_real = jnp.mean(f(logits_real))
+        loss_fake = jnp.mean(g(logits_fake))
         metrics = {
             "discriminator_loss_real": loss_real,
             "discriminator_loss_fake": loss_fake,
@@ -69,14 +69,14 @@ def generator_step(algorithm, state, latents):
       The state, and metrics: scalars.
     """
     y, eps = latents
-    model = algorithm.model
+    model, (_, _, h) = algorithm.model, algorithm.adversarial
 
     def loss(theta_g, theta_c):
         params = {**state.params, **theta_g, **theta_c}
         z = model.prior.sampling(params["prior"]).sample(y, eps)
         fakes, buffers = generate(model, params, state.buffers, z, y, train=True)
         logits, buffers = discriminate(model, params, buffers, fakes, y, train=True)
-        return jnp.mean(algorithm.adversarial.generator(logits)), buffers
+        return jnp.mean(h(logits)), buffers
 
     theta_g, theta_c = ({part: state.params[part]} for part in ("generator", "prior"))
     (value, buffers), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(theta_g, theta_c)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import chex
 import flax
@@ -12,7 +12,7 @@ import optax
 
 from mpcc_jax.config import resolve_conventions
 from mpcc_jax.conventions import Conventions
-from mpcc_jax.losses import ADVERSARIAL_LOSSES, AdversarialLoss
+from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.model import Model, build_model, init
 
 
@@ -54,7 +54,7 @@ class Algorithm:
     """
 
     model: Model
-    adversarial: AdversarialLoss
+    adversarial: tuple[Callable, Callable, Callable]
     optimizers: Mapping[str, optax.GradientTransformation]
     conventions: Conventions
     prior_weight: float
