@@ -20,11 +20,8 @@ References:
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from mpcc_jax.prior import GaussianMixture
-
-LOG_2PI = float(np.log(2.0 * np.pi))
+from mpcc_jax.prior import LOG_2PI, GaussianMixture
 
 
 def _check_logits(logits):
