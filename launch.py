@@ -1,4 +1,7 @@
-"""Trains MPCC: python launch.py --config configs/digits.py --workdir runs/digits [--config.FIELD=VALUE ...]."""
+"""Trains MPCC: python launch.py --config configs/digits.py --workdir runs/digits [--config.FIELD=VALUE ...].
+
+Prepares the data that a training needs, once: python launch.py --mode=prepare --config configs/mnist.py
+"""
 
 import pathlib
 import sys
@@ -8,6 +11,7 @@ from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment in configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results, logs and pictures go.")
+MODE = flags.DEFINE_enum("mode", "train", ["train", "prepare"], "Train, or download and prepare the data once.")
 
 
 def main(argv):
@@ -15,16 +19,21 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.WARNING)
+    # TFDS recommends OpenCV at the first picture; Pillow decodes the same pixels.
+    logging.get_absl_logger().addFilter(lambda record: "OpenCV" not in record.getMessage())
     from mpcc_jax.config import ConfigError
     from mpcc_jax.data import DataError
-    from mpcc_jax.experiment import WorkdirError, train
+    from mpcc_jax.experiment import WorkdirError, prepare, train
     from mpcc_jax.training.loop import NonFiniteError
 
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     if not pathlib.Path(filename).is_file():
         sys.exit(f"error: --config is {filename!r}, which is not a file; the experiments are in configs/.")
     try:
-        train(CONFIG.value, WORKDIR.value)
+        if MODE.value == "prepare":
+            prepare(CONFIG.value)
+        else:
+            train(CONFIG.value, WORKDIR.value)
     except (ConfigError, DataError, WorkdirError) as error:
         sys.exit(f"error: {error}")
     except NonFiniteError as error:
@@ -52,5 +61,10 @@ def parse_flags(argv):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
+    flags.register_multi_flags_validator(
+        ["mode", "workdir"],
+        lambda values: values["mode"] != "train" or bool(values["workdir"]),
+        "--workdir must say where the results of training go.",
+    )
     app.run(main, flags_parser=parse_flags)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.training.iteration import compile_train_many
 from mpcc_jax.training.state import build_algorithm, init_state
@@ -88,13 +89,15 @@ def measure(config, image_channels, rounds):
     total = sum(work.values())
     rng = np.random.default_rng(0)
     size = config.data.resolution
-    images = jnp.asarray(rng.integers(0, 256, (1000, size, size, image_channels)), jnp.uint8)
+    images = rng.integers(0, 256, (1000, size, size, image_channels)).astype(np.uint8)
     keys = tuple(jax.random.split(jax.random.key(1)))
     algorithm = build_algorithm(config, image_channels)
+    loader = DeviceLoader(images, None, keys[0], algorithm.discriminator_steps, algorithm.batch_size)
+    examples = next(loader.calls(0, 1, 1))
     state = init_state(algorithm, jax.random.key(0))
 
     started = time.perf_counter()
-    lowered = compile_train_many(algorithm, 1).lower(state, images, None, keys)
+    lowered = compile_train_many(algorithm).lower(state, examples, keys[1])
     traced = time.perf_counter()
     program = lowered.compile()
     compiled = time.perf_counter()
@@ -108,7 +111,7 @@ def measure(config, image_channels, rounds):
 
     times = {"iteration": [], "numpy": [], "jax": []}
     for _ in range(rounds + 1):
-        (state, _), seconds = _timed(program, state, images, None, keys)
+        (state, _), seconds = _timed(program, state, examples, keys[1])
         times["iteration"].append(seconds)
         times["numpy"].append(_timed(np.matmul, a, b)[1] * repeats)
         times["jax"].append(_timed(jax_matmul, jax_a, jax_b)[1] * repeats)

@@ -10,6 +10,7 @@ from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.networks.architecture import ARCHITECTURES
 
 CONDITIONINGS = ("split", "shared", "conditional")
+PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
 
 
@@ -28,7 +29,35 @@ def default_config():
     config.variant = "paper"  # "paper" or "released": mpcc_jax/conventions.py says what differs
     config.conventions = {field.name: placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
-    config.data = {"name": "digits", "resolution": 32}
+    config.data = {
+        "name": "digits",  # one of mpcc_jax/data/registry.py, "folder:PATH", "npz:PATH" or "tfds:NAME"
+        "resolution": 32,
+        "dir": "",  # prepared TensorFlow Datasets; "" is TFDS_DATA_DIR or ~/tensorflow_datasets
+        "split": "",  # "" is the data set's own rule, train+test for the paper's five
+        "labels": True,  # False ignores them
+        "image_feature": "",  # of tfds:NAME; "" finds it
+        "label_feature": "",
+        "channels": 0,  # of folder:PATH; 1, 3, or 0 for RGB unless all pictures are gray
+        "background": 255,  # gray level behind transparent pixels
+        "skip_bad": False,  # skip unreadable pictures instead of stopping
+        "cache": True,  # keep the resized images on disk
+        "cache_dir": "",  # "" is MPCC_JAX_CACHE or ~/.cache/mpcc_jax
+        "threads": 0,  # for reading; 0 is one per core
+        "placement": "auto",  # "device", or "stream" from disk; "auto" by size
+        "crop_padding": 0,  # augmentation: pixels of reflected border to crop from at random; 4 is usual
+        "flip": False,  # augmentation: mirror every other image, left to right
+        # Affine copies after Koch et al. (2015): degrees, slope, fraction, pixels of 105, probability of each.
+        "omniglot": {
+            "classes": 100,
+            "copies": 20,
+            "rotation": 10.0,
+            "shear": 0.3,
+            "scale": 0.2,
+            "shift": 2.0,
+            "probability": 0.5,
+            "seed": 0,
+        },
+    }
 
     config.model = {
         "channels": 12,  # C
@@ -57,7 +86,13 @@ def default_config():
         "iterations_per_call": 10,
     }
     config.ema = {"decay": 0.9999, "start": 1000}
-    config.evaluation = {"every": 0, "batch_size": 500, "standing_passes": 16, "samples_per_cluster": 16}
+    config.evaluation = {
+        "every": 0,  # iterations; 0 is only at the end
+        "num_images": 0,  # 0 is all, or as many as training draws if that is less, at least 2000
+        "batch_size": 500,
+        "standing_passes": 16,
+        "samples_per_cluster": 16,
+    }
     return config.lock()
 
 
@@ -101,7 +136,25 @@ _POSITIVE = (
     *(f"training.{name}" for name in ("learning_rate", "prior_learning_rate", "epsilon")),
     *(f"model.{name}" for name in ("spectral_epsilon", "batch_norm_epsilon")),
 )
-_NOT_NEGATIVE = ("prior.sigma_min", "loss.prior_weight", "ema.start", "evaluation.every", "seed")
+_NOT_NEGATIVE = (
+    "prior.sigma_min",
+    "loss.prior_weight",
+    "ema.start",
+    "evaluation.every",
+    "evaluation.num_images",
+    "seed",
+)
+_DATA = (
+    ("data.channels", lambda value: value in (0, 1, 3), "0 (found out), 1 (gray) or 3 (RGB)"),
+    ("data.background", lambda value: 0 <= value <= 255, "a gray level from 0 to 255"),
+    ("data.threads", lambda value: value >= 0, "0 (one per core) or more"),
+    ("data.omniglot.classes", lambda value: value >= 2, "2 or more"),
+    ("data.omniglot.copies", lambda value: value >= 1, "1 or more"),
+    ("data.omniglot.shear", lambda value: 0 <= value < 1, "a slope from 0 up to, not including, 1"),
+    ("data.omniglot.scale", lambda value: 0 <= value < 1, "a fraction from 0 up to, not including, 1"),
+    ("data.omniglot.probability", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
+    *((f"data.omniglot.{name}", lambda value: value >= 0, "0 or more") for name in ("rotation", "shift", "seed")),
+)
 _FRACTIONS = ("training.beta1", "training.beta2", "ema.decay")
 
 
@@ -131,7 +184,7 @@ def validate(config):
         for field in fields:
             value = _value(config, field)
             _check(holds(value), field, value, allowed)
-    _one_of("data.resolution", config.data.resolution, ARCHITECTURES)
+    _validate_data_fields(config)
     _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
     _one_of("prior.kind", config.prior.kind, PRIORS)
     _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
@@ -143,6 +196,16 @@ def validate(config):
         config.training.iterations,
         f"iterations x discriminator_steps x batch_size, here {consumed}, below 2^32",
     )
+
+
+def _validate_data_fields(config):
+    for field, holds, allowed in _DATA:
+        value = _value(config, field)
+        _check(holds(value), field, value, allowed)
+    _one_of("data.resolution", config.data.resolution, ARCHITECTURES)
+    _one_of("data.placement", config.data.placement, PLACEMENTS)
+    padding = config.data.crop_padding
+    _check(0 <= padding < config.data.resolution, "data.crop_padding", padding, "0 or more, below data.resolution")
 
 
 def _validate_latents(config, conventions):
@@ -183,7 +246,12 @@ def validate_data(config, dataset):
     """
     count, height, width, _ = dataset.images.shape
     size = config.data.resolution
-    _check((height, width) == (size, size), "data.resolution", size, f"{height}, the height of the images")
+    _check(
+        (height, width) == (size, size),
+        "data.resolution",
+        size,
+        f"{height}, the height of the images (mpcc_jax.data.from_arrays resizes)",
+    )
     _check(
         config.training.batch_size <= count,
         "training.batch_size",

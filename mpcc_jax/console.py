@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import math
 import time
 
 import jax
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+READING_PATIENCE = 5.0  # seconds between lines off a terminal
 SHOWN_METRICS = {
     "discriminator_loss_real": "D real",
     "discriminator_loss_fake": "D fake",
@@ -50,12 +52,51 @@ class Display:
         """Args: console: a rich console; None is standard output."""
         self.console = console or Console(highlight=False)
 
-    def introduce(self, config, dataset, params, workdir):
+    @contextlib.contextmanager
+    def reading(self):
+        """Shows how far the reading of images is while it is open; nothing if it is over at once.
+
+        Yields:
+          Function of (images read, of how many).
+        """
+        bar = Progress(
+            TextColumn("reading images {task.completed}/{task.total}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        started, state = time.monotonic(), {"task": None, "printed": 0}
+
+        def report(done, total):
+            if state["task"] is None:
+                state["task"] = bar.add_task("", total=total)
+            bar.update(state["task"], completed=done)
+            seconds = time.monotonic() - started
+            if not self.console.is_terminal and seconds > READING_PATIENCE * (1 + state["printed"]):
+                state["printed"] += 1
+                self.console.print(f"reading images: {done}/{total}", soft_wrap=True)
+
+        with bar:
+            yield report
+
+    def data(self, dataset, **more):
+        """Prints the data card.
+
+        Args:
+          dataset: the `Dataset`.
+          **more: texts by heading.
+        """
+        self.console.print(_table("Data", {**dataset.card(), **more}), soft_wrap=True)
+
+    def introduce(self, config, dataset, placement, params, workdir):
         """Prints machine, settings, data card and parameter overview.
 
         Args:
           config: the configuration.
           dataset: the `Dataset`.
+          placement: "device" or "stream".
           params: dictionary by part.
           workdir: where results go.
         """
@@ -72,7 +113,12 @@ class Display:
             "workdir": workdir,
         }
         self.console.print(_table("Run", run))
-        self.console.print(_table("Data", dataset.card()))
+        augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
+        augmentation += ["mirroring"] if config.data.flip else []
+        size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
+        where = {"device": f"{size} in the device's memory", "stream": f"{size} streamed from disk or host memory"}
+        more = {"augmentation": ", ".join(augmentation)} if augmentation else {}
+        self.data(dataset, placement=where[placement], **more)
         overview = parameter_overview.get_parameter_overview(params, include_stats=False)
         self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
 
@@ -100,11 +146,12 @@ class Display:
         with bar:
             yield TrainingProgress(self.console, bar, total)
 
-    def conclude(self, results, workdir):
+    def conclude(self, results, count, workdir):
         """Prints the scores and where the pictures are.
 
         Args:
           results: as written to results.json.
+          count: images in the data set.
           workdir: `pathlib.Path`.
         """
         names = {
@@ -112,8 +159,20 @@ class Display:
             "accuracy_one_to_one": "accuracy, one to one",
             "nmi": "normalised mutual information",
             "ari": "adjusted Rand index",
+            "mean_confidence": "mean confidence",
         }
         facts = {text: f"{results[name]:.4f}" for name, text in names.items() if name in results}
+        if results["silhouette"] is not None:
+            facts["silhouette of the latents"] = f"{results['silhouette']:.4f}"
+        sizes = results["cluster_sizes"]
+        facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
+        if results["empty_clusters"]:
+            facts["empty clusters"] = str(results["empty_clusters"])
+        if results["evaluated_images"] < count:
+            facts["scored on"] = (
+                f"{results['evaluated_images']} of {count} images, drawn at random "
+                f"(all of them by --config.evaluation.num_images={count})"
+            )
         facts["cluster sizes"] = ", ".join(map(str, results["cluster_sizes"]))
         facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
         facts["pictures"] = ", ".join(str(path) for path in sorted(workdir.glob("*.png")))

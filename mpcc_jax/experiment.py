@@ -14,10 +14,11 @@ import numpy as np
 from mpcc_jax import report
 from mpcc_jax.config import validate, validate_data
 from mpcc_jax.console import Display
-from mpcc_jax.data import load_dataset
-from mpcc_jax.data.sampler import to_float
-from mpcc_jax.evaluation.clustering import cluster_sizes, clustering_scores
+from mpcc_jax.data import load_dataset, prepare_dataset
+from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
+from mpcc_jax.data.sampler import Examples, to_float
 from mpcc_jax.evaluation.networks import generate_images, predict_clusters, reconstruct_images, standing_statistics
+from mpcc_jax.evaluation.scores import choose_sample, score
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.noise import draw_latents
 from mpcc_jax.training.state import build_algorithm, init_state
@@ -85,15 +86,59 @@ def _write_json(path, content):
     os.replace(partial, path)
 
 
-def train(config, workdir, display=None):
+def load(config, display, dataset=None, *, prepare=False):
+    """The data set of a run, shown while it is read, and checked.
+
+    Args:
+      config: the configuration.
+      display: a `Display`.
+      dataset: a `Dataset` to use instead of the configured one.
+      prepare: whether to download what is missing.
+
+    Returns:
+      A `Dataset`.
+
+    Raises:
+      ConfigError, DataError: if it cannot be trained on.
+    """
+    if dataset is None:
+        with display.reading() as report:
+            dataset = (prepare_dataset if prepare else load_dataset)(config, report)
+    validate_data(config, dataset)
+    return dataset
+
+
+def prepare(config, display=None):
+    """Downloads and prepares what a configuration trains on, once.
+
+    Args:
+      config: the configuration.
+      display: a `Display`; None makes one.
+
+    Returns:
+      The `Dataset`.
+
+    Raises:
+      ConfigError, DataError: if it cannot be had, or cannot be trained on.
+    """
+    display = display or Display()
+    validate(config)
+    dataset = load(config, display, prepare=True)
+    display.data(dataset)
+    return dataset
+
+
+def train(config, workdir, display=None, dataset=None):
     """Trains, scores and draws as a configuration says.
 
-    Writes config.json, metrics.jsonl, results.json, clusters.png and reconstructions.png into the working directory.
+    Writes config.json, data.json, data.png, metrics.jsonl, results.json, clusters.png and reconstructions.png into the
+    working directory.
 
     Args:
       config: the configuration.
       workdir: path of a directory; made if missing.
       display: a `Display`; None makes one.
+      dataset: a `Dataset`, for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
 
     Returns:
       The `Algorithm`, the final `TrainState`, and the results as written.
@@ -104,37 +149,49 @@ def train(config, workdir, display=None):
     """
     display = display or Display()
     validate(config)
-    dataset = load_dataset(config)
-    validate_data(config, dataset)
+    dataset = load(config, display, dataset)
     workdir = prepare_workdir(workdir)
     _write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+    _write_json(workdir / "data.json", dataset.facts())
+    report.save_contact_sheet(workdir / "data.png", dataset.images, dataset.labels, dataset.class_names, dataset.name)
 
     keys = split_seed(config.seed)
     algorithm = build_algorithm(config, dataset.images.shape[-1])
     state = init_state(algorithm, keys.init)
-    display.introduce(config, dataset, state.params, workdir)
+    placement = choose_placement(config.data.placement, dataset.images.nbytes)
+    display.introduce(config, dataset, placement, state.params, workdir)
+
+    training = config.training
+    seen = training.iterations * training.discriminator_steps * training.batch_size
+    chosen = choose_sample(len(dataset.images), seen, config.evaluation.num_images)
+    sample = Examples(dataset.images[chosen], None if dataset.labels is None else dataset.labels[chosen])
 
     started = time.monotonic()
-    state = _train(config, algorithm, state, dataset, keys, workdir, display)
+    state = _train(config, algorithm, state, _loader(config, dataset, placement, keys), sample, keys, workdir, display)
     seconds = time.monotonic() - started
 
     results = {
-        "iterations": config.training.iterations,
+        "iterations": training.iterations,
         "seed": config.seed,
         "variant": config.variant,
+        "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
         "training_seconds": round(seconds, 1),
-        **_score(config, algorithm, state, dataset),
+        **score(algorithm.model, state, *sample, config.evaluation.batch_size),
     }
-    draw_pictures(config, algorithm, state, dataset, keys.evaluation, workdir)
+    draw_pictures(config, algorithm, state, sample, dataset.class_names, keys.evaluation, workdir)
     _write_json(workdir / "results.json", results)
-    display.conclude(results, workdir)
+    display.conclude(results, len(dataset.images), workdir)
     return algorithm, state, results
 
 
-def _train(config, algorithm, state, dataset, keys, workdir, display):
-    trainer = Trainer(
-        algorithm, dataset.images, dataset.labels, (keys.data, keys.noise), config.training.iterations_per_call
-    )
+def _loader(config, dataset, placement, keys):
+    labels = dataset.labels if config.training.conditional else None
+    kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
+    return kind(dataset.images, labels, keys.data, config.training.discriminator_steps, config.training.batch_size)
+
+
+def _train(config, algorithm, state, loader, sample, keys, workdir, display):
+    trainer = Trainer(algorithm, loader, keys.noise, config.training.iterations_per_call)
     total, every = config.training.iterations, config.evaluation.every or config.training.iterations
     with open(workdir / "metrics.jsonl", "w") as log, display.training(total) as progress:
 
@@ -148,27 +205,21 @@ def _train(config, algorithm, state, dataset, keys, workdir, display):
             stop = min(start + every, total)
             state = trainer.run(state, start, stop, record)
             if stop < total:
-                scores = _score(config, algorithm, state, dataset)
+                scores = score(algorithm.model, state, *sample, config.evaluation.batch_size)
                 log.write(json.dumps({"iteration": stop, **scores}) + "\n")
                 progress.scores(stop, scores)
     return state
 
 
-def _score(config, algorithm, state, dataset):
-    """Cluster sizes, and scores if there are labels."""
-    clusters = predict_clusters(algorithm.model, state, dataset.images, config.evaluation.batch_size)
-    sizes = {"cluster_sizes": cluster_sizes(clusters, algorithm.model.prior.num_components).tolist()}
-    return sizes if dataset.labels is None else {**clustering_scores(dataset.labels, clusters), **sizes}
-
-
-def draw_pictures(config, algorithm, state, dataset, key, workdir):
+def draw_pictures(config, algorithm, state, sample, class_names, key, workdir):
     """Writes the cluster sheet and the reconstructions, by the EMA generator with standing statistics.
 
     Args:
       config: the configuration.
       algorithm: the `Algorithm`.
       state: the `TrainState`.
-      dataset: the `Dataset`.
+      sample: `Examples`, real images to describe and reconstruct.
+      class_names: one per class, or None.
       key: PRNG key.
       workdir: `pathlib.Path`.
     """
@@ -180,15 +231,15 @@ def draw_pictures(config, algorithm, state, dataset, key, workdir):
     eps = draw_latents(latents_key, y.shape, model.prior).eps
     z = model.prior.sampling(state.params["prior"]).sample(y, eps)
     sheet = generate_images(model, state, buffers, z, y).reshape(num_clusters, count, *model.image_shape)
-    clusters = predict_clusters(model, state, dataset.images, settings.batch_size)
-    descriptions = report.describe_clusters(clusters, num_clusters, dataset.labels, dataset.class_names)
+    clusters = predict_clusters(model, state, sample.images, settings.batch_size)
+    descriptions = report.describe_clusters(clusters, num_clusters, sample.labels, class_names)
     report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
 
     pairs = max(count // 2, 1)
     occupied = [cluster for cluster in range(num_clusters) if (clusters == cluster).any()]
     # A cluster of fewer images than a row has places repeats them.
     chosen = np.concatenate([np.resize(np.flatnonzero(clusters == cluster), pairs) for cluster in occupied])
-    originals = dataset.images[chosen]
+    originals = sample.images[chosen]
     decoded = reconstruct_images(model, state, buffers, originals, settings.batch_size)
     shape = (len(occupied), pairs, *model.image_shape)
     report.save_reconstructions(

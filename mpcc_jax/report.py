@@ -42,6 +42,34 @@ def _save_grid(path, images, num_columns, row_labels, title, pad=1):
     figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
 
 
+def save_contact_sheet(path, images, labels, class_names, name, num_columns=16, max_rows=20):
+    """Writes a PNG with real images: a row per class, or a random sample if there are no labels.
+
+    Args:
+      path: where to.
+      images: uint8, [N, H, W, C].
+      labels: integers, [N], or None.
+      class_names: one per class, or None.
+      name: of the data set.
+      num_columns: images per row.
+      max_rows: classes that are shown; of more classes, an even choice.
+    """
+    rng = np.random.default_rng(0)
+    if labels is None:
+        num_columns = min(num_columns, len(images))
+        num_rows = min(max_rows // 2, len(images) // num_columns)
+        chosen, rows = np.sort(rng.choice(len(images), num_rows * num_columns, replace=False)), [""] * num_rows
+    else:
+        classes = np.unique(labels)
+        classes = classes[np.unique(np.linspace(0, len(classes) - 1, min(len(classes), max_rows)).round().astype(int))]
+        members = [np.flatnonzero(labels == one) for one in classes]
+        # A class of fewer images than a row has places repeats them.
+        chosen = np.concatenate([np.resize(rng.permutation(own), num_columns) for own in members])
+        rows = [class_names[one] if class_names else str(one) for one in classes]
+    pixels = images[chosen].astype(np.float32) / 127.5 - 1.0
+    _save_grid(path, pixels, num_columns, rows, f"{name}: {len(images)} real images")
+
+
 def describe_clusters(clusters, num_clusters, labels=None, class_names=None):
     """One line per cluster: its size and, with labels, its most frequent class.
 

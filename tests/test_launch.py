@@ -53,7 +53,10 @@ def test_a_short_run_trains_scores_and_draws(tmp_path):
     [
         (["--config.training.iteratons=3"], "iteratons"),
         (["--config.variant=papper"], "config.variant is 'papper'; allowed: 'paper', 'released'."),
-        (["--config.data.name=mnits"], "config.data.name is 'mnits'; allowed: 'digits'."),
+        (["--config.data.name=mnits"], "config.data.name is 'mnits'; allowed: 'digits', 'mnist'"),
+        (["--config.data.name=folder:/nowhere"], "'folder:/nowhere', and there is no such folder"),
+        (["--config=configs/mnist.py", "--config.data.dir=/nowhere"], "looked in /nowhere/mnist for TFDS data"),
+        (["--mode=prepaer"], "prepaer"),
         (["--config.training.batch_size=2000"], "at most 1797"),
         (["--config", "configs/digit.py"], "'configs/digit.py', which is not a file"),
         (["--workdir", "/dev/null/run"], "--workdir is '/dev/null/run', which cannot be written"),

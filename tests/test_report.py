@@ -1,9 +1,11 @@
 """The pictures: where every image lands, and what is written beside it."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from mpcc_jax.report import describe_clusters, save_cluster_sheet, save_reconstructions, tile
+from mpcc_jax import report
+from mpcc_jax.report import describe_clusters, save_cluster_sheet, save_contact_sheet, save_reconstructions, tile
 
 
 def test_tile_puts_images_row_by_row():
@@ -41,3 +43,25 @@ def test_pictures_are_written(tmp_path):
     assert set(sizes) == {"clusters.png", "reconstructions.png"}
     assert all(width > 200 and height > 100 for width, height in sizes.values())
     assert sizes["reconstructions.png"][0] > sizes["clusters.png"][0]
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(7) % 2, np.arange(7) % 7])
+def test_contact_sheet_shows_any_number_of_images(tmp_path, monkeypatch, labels):
+    grids = []
+    monkeypatch.setattr(report, "_save_grid", lambda path, *grid: grids.append(grid))
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3)).astype(np.uint8)
+    save_contact_sheet(tmp_path / "data.png", images, labels, None, "mine", num_columns=4, max_rows=3)
+    ((shown, num_columns, rows, title),) = grids
+    assert num_columns == 4
+    assert title == "mine: 7 real images"
+    assert len(shown) == len(rows) * num_columns
+    np.testing.assert_allclose(shown.min(), images.min() / 127.5 - 1, atol=0.2)
+    numbers = [int(np.flatnonzero((images == np.round((one + 1) * 127.5)).all(axis=(1, 2, 3)))[0]) for one in shown]
+    if labels is None:
+        assert len(set(numbers)) == 4
+    else:
+        expected = {"0": 0, "1": 1} if labels.max() == 1 else {"0": 0, "3": 3, "6": 6}
+        assert rows == list(expected)
+        np.testing.assert_array_equal(
+            labels[numbers].reshape(-1, 4), np.asarray(list(expected.values()))[:, None].repeat(4, 1)
+        )

@@ -11,8 +11,20 @@ import jax
 import jax.numpy as jnp
 
 
+class Examples(NamedTuple):
+    """Images as they are stored, and their labels.
+
+    Attributes:
+      images: uint8, [..., B, H, W, C].
+      labels: integers, [..., B], or None.
+    """
+
+    images: chex.Array
+    labels: chex.Array | None
+
+
 class Batch(NamedTuple):
-    """Real images and their labels.
+    """Images as the networks see them, and their labels.
 
     Attributes:
       images: in [-1, 1], float32, [..., B, H, W, C].
@@ -68,8 +80,20 @@ def to_float(images):
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
+def to_batch(examples):
+    """Examples as the networks see them.
+
+    Args:
+      examples: `Examples`.
+
+    Returns:
+      A `Batch`.
+    """
+    return Batch(to_float(examples.images), examples.labels)
+
+
 def gather(images, labels, indices):
-    """Picks examples from the data on the device.
+    """Picks examples.
 
     Args:
       images: uint8, [N, H, W, C].
@@ -77,6 +101,6 @@ def gather(images, labels, indices):
       indices: [...].
 
     Returns:
-      A `Batch`.
+      `Examples`.
     """
-    return Batch(to_float(images[indices]), None if labels is None else labels[indices])
+    return Examples(images[indices], None if labels is None else labels[indices])

@@ -85,7 +85,7 @@ def standing_statistics(model, state, key, num_passes=16, batch_size=50):
     return {**state.ema["buffers"], "batch_stats": jax.tree.map(lambda x: x.mean(axis=0), statistics)}
 
 
-def generate_images(model, state, buffers, z, y):
+def generate_images(model, state, buffers, z, y, batch_size=500):
     """Images of latents by the EMA generator in evaluation mode.
 
     Args:
@@ -94,13 +94,18 @@ def generate_images(model, state, buffers, z, y):
       buffers: of the generator, from `standing_statistics` (or `state.ema["buffers"]`).
       z: latents, [B, J].
       y: components, integers, [B].
+      batch_size: images per call.
 
     Returns:
       NumPy array in [-1, 1], [B, H, W, C].
     """
     params = {"generator": state.ema["params"]}
-    images, _ = generate(model, params, {"generator": buffers}, jnp.asarray(z), jnp.asarray(y), train=False)
-    return np.asarray(images)
+    parts = []
+    for start in range(0, len(z), batch_size):
+        part = slice(start, start + batch_size)
+        latents = jnp.asarray(z[part]), jnp.asarray(y[part])
+        parts.append(np.asarray(generate(model, params, {"generator": buffers}, *latents, train=False)[0]))
+    return np.concatenate(parts)
 
 
 def reconstruct_images(model, state, buffers, images, batch_size=500):

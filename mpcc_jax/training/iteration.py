@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mpcc_jax.data.sampler import gather, stream_indices
+from mpcc_jax.data.augmentation import augment, draw_augmentation
+from mpcc_jax.data.sampler import to_batch
 from mpcc_jax.training.noise import draw_noise
 from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step, update_ema
 
@@ -49,42 +50,36 @@ def summarize(algorithm, trace):
     return metrics if algorithm.axis_name is None else lax.pmean(metrics, algorithm.axis_name)
 
 
-def train_many(algorithm, num_iterations, state, images, labels, keys):
-    """`num_iterations` of Algorithm 1 in one program, on data that lives on the device.
+def train_many(algorithm, state, examples, noise_key):
+    """Several iterations of Algorithm 1 in one program.
 
     Args:
       algorithm: the `Algorithm`.
-      num_iterations: static.
       state: the `TrainState`.
-      images: the whole data set, uint8, [N, H, W, C].
-      labels: integers, [N], or None.
-      keys: (for the order of the data, for the noise).
+      examples: `Examples` with images [iterations, D_steps, B, H, W, C], from a loader.
+      noise_key: the run's PRNG key for noise.
 
     Returns:
-      The state, and metrics by name, each [num_iterations].
+      The state, and metrics by name, each [iterations].
     """
-    data_key, noise_key = keys
-    per_iteration = algorithm.discriminator_steps * algorithm.batch_size
-    start = state.iteration.astype(jnp.uint32) * per_iteration
-    indices = stream_indices(data_key, start, num_iterations * per_iteration, images.shape[0])
-    indices = indices.reshape(num_iterations, algorithm.discriminator_steps, algorithm.batch_size)
 
-    def one(state, indices):
-        batch = gather(images, labels, indices)
-        state, trace = train_iteration(algorithm, state, batch, draw_noise(algorithm, noise_key, state.iteration))
+    def one(state, examples):
+        draws = draw_augmentation(algorithm.augmentation, noise_key, state.iteration, examples.images.shape[:2])
+        examples = augment(algorithm.augmentation, examples, *draws)
+        noise = draw_noise(algorithm, noise_key, state.iteration)
+        state, trace = train_iteration(algorithm, state, to_batch(examples), noise)
         return state, summarize(algorithm, trace)
 
-    return lax.scan(one, state, indices)
+    return lax.scan(one, state, examples)
 
 
-def compile_train_many(algorithm, num_iterations):
-    """`train_many` as a jitted function of (state, images, labels, keys) that reuses the memory of its state.
+def compile_train_many(algorithm):
+    """`train_many` as a jitted function of (state, examples, noise key) that reuses the memory of its state.
 
     Args:
       algorithm: the `Algorithm`.
-      num_iterations: iterations per call.
 
     Returns:
-      The jitted function.
+      The jitted function; it compiles once per number of iterations.
     """
-    return jax.jit(functools.partial(train_many, algorithm, num_iterations), donate_argnums=0)
+    return jax.jit(functools.partial(train_many, algorithm), donate_argnums=0)

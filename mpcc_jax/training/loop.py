@@ -1,8 +1,5 @@
 """The loop around the compiled iterations: dispatch the next call, then read and check the metrics of the last."""
 
-import functools
-
-import jax
 import numpy as np
 
 from mpcc_jax.training.iteration import compile_train_many
@@ -33,28 +30,20 @@ def check_finite(start, metrics):
 
 
 class Trainer:
-    """Runs iterations of one algorithm on one data set, compiling once per length of call.
+    """Runs iterations of one algorithm on what a loader gives, compiling once per length of call.
 
     Attributes:
-      algorithm: the `Algorithm`.
+      loader: a `DeviceLoader` or a `StreamLoader`.
+      noise_key: the run's PRNG key for noise.
       iterations_per_call: iterations in one compiled call.
     """
 
-    def __init__(self, algorithm, images, labels, keys, iterations_per_call):
-        """Moves the data to the device.
-
-        Args:
-          algorithm: the `Algorithm`.
-          images: uint8, [N, H, W, C].
-          labels: integers, [N], or None; only conditional training reads them.
-          keys: (for the order of the data, for the noise).
-          iterations_per_call: iterations in one compiled call.
-        """
-        self.algorithm = algorithm
+    def __init__(self, algorithm, loader, noise_key, iterations_per_call):
+        """Args: algorithm: the `Algorithm`; the others as the attributes."""
+        self.loader = loader
+        self.noise_key = noise_key
         self.iterations_per_call = iterations_per_call
-        labels = jax.device_put(labels) if algorithm.conditional else None
-        self._inputs = (jax.device_put(images), labels, keys)
-        self._program = functools.cache(functools.partial(compile_train_many, algorithm))
+        self._program = compile_train_many(algorithm)
 
     def run(self, state, start, stop, report):
         """Trains from iteration `start` to iteration `stop`.
@@ -71,19 +60,19 @@ class Trainer:
         Raises:
           NonFiniteError: if a loss became NaN or infinite.
         """
-        pending = None
-        for first in range(start, stop, self.iterations_per_call):
-            count = min(self.iterations_per_call, stop - first)
-            state, metrics = self._program(count)(state, *self._inputs)
+        pending, done = None, start
+        for examples in self.loader.calls(start, stop, self.iterations_per_call):
+            state, metrics = self._program(state, examples, self.noise_key)
             if pending is not None:
                 self._read(*pending, report)
-            pending = (first, count, metrics)
+            pending = (done, done + len(examples.images), metrics)
+            done = pending[1]
         if pending is not None:
             self._read(*pending, report)
         return state
 
     @staticmethod
-    def _read(first, count, metrics, report):
+    def _read(first, last, metrics, report):
         metrics = {name: np.asarray(values) for name, values in metrics.items()}
         check_finite(first, metrics)
-        report(first + count, metrics)
+        report(last, metrics)

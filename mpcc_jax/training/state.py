@@ -12,6 +12,7 @@ import optax
 
 from mpcc_jax.config import resolve_conventions
 from mpcc_jax.conventions import Conventions
+from mpcc_jax.data.augmentation import Augmentation
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.model import Model, build_model, init
 
@@ -49,6 +50,7 @@ class Algorithm:
       batch_size: B, per call of `train_iteration` (per device under pmap).
       discriminator_steps, encoder_steps: D_steps and E_steps.
       conditional: whether labels are used as y.
+      augmentation: what is done to real images.
       ema_decay, ema_start: of the generator's moving average; until iteration `ema_start` it is a copy.
       axis_name: the pmap axis that a batch is split over, if any.
     """
@@ -62,6 +64,7 @@ class Algorithm:
     discriminator_steps: int
     encoder_steps: int
     conditional: bool
+    augmentation: Augmentation
     ema_decay: float
     ema_start: int
     axis_name: str | None = None
@@ -113,6 +116,7 @@ def build_algorithm(config, image_channels, axis_name=None):
         discriminator_steps=training.discriminator_steps,
         encoder_steps=training.encoder_steps,
         conditional=training.conditional,
+        augmentation=Augmentation(config.data.crop_padding, config.data.flip),
         ema_decay=config.ema.decay,
         ema_start=config.ema.start,
         axis_name=axis_name,

@@ -1,43 +1,57 @@
-"""The built-in data and the checks on data."""
+"""What a data set is checked for, and what its card says."""
+
+import json
 
 import numpy as np
 import pytest
-from sklearn import datasets
 
-from mpcc_jax.data import DataError, Dataset, load_dataset
-from tests.conftest import tiny_config
+from mpcc_jax.data import DataError, Dataset
+from mpcc_jax.data.dataset import measure_pixels
 
 GOOD = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
 
 
-def test_digits_are_scikit_learns():
-    dataset = load_dataset(tiny_config())
-    assert dataset.images.shape == (1797, 8, 8, 1)
-    assert (dataset.images.min(), dataset.images.max()) == (0, 255)
-    source = datasets.load_digits()
-    np.testing.assert_allclose(dataset.images[..., 0] / 255 * 16, source.images, atol=0.04)
-    np.testing.assert_array_equal(dataset.labels, source.target)
-
-
 def test_card_tells_count_shape_range_and_classes():
-    card = Dataset("photos", GOOD, np.asarray([0, 1, 1, 1])).card()
+    dataset = Dataset("photos", GOOD, np.asarray([0, 1, 1, 1]), ("cat", "dog"), "1.2", "train", "/data", ("a note",))
+    card = dataset.card()
+    assert card["name"] == "photos 1.2"
+    assert card["split"] == "train"
     assert card["images"] == "4 of 8x8x1 uint8"
-    assert card["classes"].startswith("2 of 1 to 3 images")
+    assert card["classes"] == "2 of 1 to 3 images (labels only for scores): cat 1, dog 3"
     assert f"{GOOD.min()} to {GOOD.max()}" in card["range"]
+    assert (card["from"], card["notes"]) == ("/data", "a note")
     assert Dataset("photos", GOOD).card()["classes"] == "no labels"
+
+
+def test_facts_are_the_card_for_machines():
+    facts = json.loads(json.dumps(Dataset("photos", GOOD, np.asarray([0, 2, 2, 2])).facts()))
+    assert facts["count"] == 4
+    assert facts["shape"] == [8, 8, 1]
+    assert facts["labels"] == {"0": 1, "1": 0, "2": 3}
+    assert facts["range"]["mean"] == pytest.approx(GOOD.mean())
+    assert Dataset("photos", GOOD).facts()["labels"] is None
+
+
+def test_pixels_are_measured_over_all_blocks(monkeypatch):
+    monkeypatch.setattr("mpcc_jax.data.dataset.BLOCK", 3)
+    assert measure_pixels(GOOD) == (GOOD.min(), GOOD.max(), pytest.approx(GOOD.mean()))
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (GOOD[..., 0], None, r"shape \(4, 8, 8\); allowed: \[N, H, H, C\]"),
+        (GOOD[..., 0], None, r"shape \(4, 8, 8\); allowed: \[N, H, W, C\]"),
+        (GOOD.transpose(0, 3, 1, 2), None, "Channels come last: images.transpose"),
         (GOOD[:, :6], None, "square"),
         (np.repeat(GOOD, 2, axis=-1), None, "C = 1 or 3"),
         (GOOD / 255.0, None, "float64 from 0 to 1; allowed: uint8"),
+        (np.where(GOOD > 250, np.nan, GOOD), None, f"float64, {(GOOD > 250).sum()} of them NaN; allowed: uint8"),
         ((GOOD > 128).astype(np.uint8), None, "only take values from 0 to 1"),
         (GOOD[:0], None, "holds no images"),
         (GOOD, np.zeros(3, int), r"allowed: integers of shape \(4,\)"),
         (GOOD, np.zeros(4), "labels of 'photos' are float64"),
+        (GOOD, np.asarray([0, 1, -1, 0]), "go from -1 to 1; allowed: 0 and more"),
+        (GOOD, np.ones(4, int), r"have the label 1, so .* --config.data.labels=False"),
     ],
 )
 def test_bad_arrays_are_refused(images, labels, message):
@@ -45,8 +59,6 @@ def test_bad_arrays_are_refused(images, labels, message):
         Dataset("photos", images, labels)
 
 
-def test_unknown_name_lists_the_known_ones():
-    config = tiny_config()
-    config.data.name = "minst"
-    with pytest.raises(DataError, match=r"config.data.name is 'minst'; allowed: 'digits'"):
-        load_dataset(config)
+def test_labels_beyond_the_class_names_are_refused():
+    with pytest.raises(DataError, match="go from 0 to 2; allowed: 0 to 1, the classes named"):
+        Dataset("photos", GOOD, np.asarray([0, 1, 2, 2]), ("cat", "dog"))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.data.sampler import epoch_order, gather, stream_indices, to_float
+from mpcc_jax.data.sampler import epoch_order, gather, stream_indices, to_batch, to_float
 
 KEY = jax.random.key(3)
 
@@ -36,10 +36,12 @@ def test_positions_beyond_a_signed_integer():
     np.testing.assert_array_equal(indices(jnp.uint32(start), 3, 7), epoch_order(KEY, epoch, 7)[offset : offset + 3])
 
 
-def test_gather_scales_to_minus_one_one():
+def test_gather_picks_and_to_batch_scales_to_minus_one_one():
     images = np.asarray([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
-    batch = gather(images, np.asarray([4, 5, 6]), jnp.asarray([[2, 0], [1, 1]]))
+    examples = gather(images, np.asarray([4, 5, 6]), np.asarray([[2, 0], [1, 1]]))
+    np.testing.assert_array_equal(examples.images[..., 0, 0, 0], [[255, 0], [51, 51]])
+    batch = to_batch(examples)
     np.testing.assert_allclose(batch.images[..., 0, 0, 0], [[1.0, -1.0], [-0.6, -0.6]], atol=1e-6)
     np.testing.assert_array_equal(batch.labels, [[6, 4], [5, 5]])
-    assert gather(images, None, jnp.asarray([0])).labels is None
+    assert to_batch(gather(images, None, np.asarray([0]))).labels is None
     assert to_float(images).dtype == np.float32

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.data.sampler import gather, stream_indices
+from mpcc_jax.data.loaders import DeviceLoader
+from mpcc_jax.data.sampler import gather, stream_indices, to_batch
 from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
 from mpcc_jax.training.noise import Noise, draw_noise
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
@@ -115,9 +116,10 @@ def test_iteration_on_a_mesh_equals_the_one_on_a_device(algorithm):
 def test_train_many_draws_what_single_iterations_would(algorithm, state):
     """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
     keys = tuple(jax.random.split(jax.random.key(5)))
-    program = compile_train_many(algorithm, 2)
-    half, _ = program(jax.tree.map(jnp.copy, state), SMALL_IMAGES, None, keys)
-    actual, metrics = program(half, SMALL_IMAGES, None, keys)
+    program = compile_train_many(algorithm)
+    actual = jax.tree.map(jnp.copy, state)
+    for examples in DeviceLoader(SMALL_IMAGES, None, keys[0], 2, 8).calls(0, 4, 2):
+        actual, metrics = program(actual, examples, keys[1])
     assert int(actual.iteration) == 4
     assert all(values.shape == (2,) for values in metrics.values())
 
@@ -125,7 +127,7 @@ def test_train_many_draws_what_single_iterations_would(algorithm, state):
     for iteration in range(4):
         indices = stream_indices(keys[0], jnp.uint32(16 * iteration), 16, 20).reshape(2, 8)
         noise = draw_noise(algorithm, keys[1], iteration)
-        expected, trace = step(expected, gather(SMALL_IMAGES, None, indices), noise)
+        expected, trace = step(expected, to_batch(gather(SMALL_IMAGES, None, indices)), noise)
     expected_metrics = summarize(algorithm, trace)
     for name, values in metrics.items():
         np.testing.assert_allclose(values[-1], expected_metrics[name], rtol=2e-3, atol=2e-3, err_msg=name)

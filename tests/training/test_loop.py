@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.training import loop
 from mpcc_jax.training.loop import NonFiniteError, Trainer, check_finite
 from tests.conftest import SMALL_IMAGES
@@ -15,8 +16,9 @@ class Program:
     def __init__(self, broken=None):
         self.calls, self.broken = [], broken
 
-    def compile(self, algorithm, count):
-        def run(state, images, labels, keys):
+    def compile(self, algorithm):
+        def run(state, examples, noise_key):
+            count = len(examples.images)
             self.calls.append(count)
             metrics = {"loss": np.arange(state, state + count, dtype=np.float32), "other": np.zeros(count)}
             if self.broken is not None and state <= self.broken < state + count:
@@ -29,7 +31,8 @@ class Program:
 def run(monkeypatch, algorithm, start, stop, broken=None):
     program, reports = Program(broken), []
     monkeypatch.setattr(loop, "compile_train_many", program.compile)
-    trainer = Trainer(algorithm, np.zeros((4, 8, 8, 1), np.uint8), None, jax.random.split(jax.random.key(0)), 10)
+    loader = DeviceLoader(np.zeros((4, 8, 8, 1), np.uint8), None, jax.random.key(0), 2, 8)
+    trainer = Trainer(algorithm, loader, jax.random.key(1), 10)
     state = trainer.run(start, start, stop, lambda *report: reports.append(report))
     return state, program.calls, reports
 
@@ -57,6 +60,7 @@ def test_check_finite_names_all_broken_metrics_of_the_first_iteration():
 def test_real_training_that_breaks_is_stopped(algorithm, state):
     kernel = state.params["generator"]["output_conv"]["kernel"]
     state.params["generator"]["output_conv"]["kernel"] = kernel.at[0, 0, 0, 0].set(np.nan)
-    trainer = Trainer(algorithm, SMALL_IMAGES, None, tuple(jax.random.split(jax.random.key(5))), 2)
+    loader = DeviceLoader(SMALL_IMAGES, None, jax.random.key(5), 2, 8)
+    trainer = Trainer(algorithm, loader, jax.random.key(6), 2)
     with pytest.raises(NonFiniteError, match=r"Iteration 1 is not finite: discriminator_loss_fake = nan"):
         trainer.run(state, 0, 4, lambda *_: None)

@@ -1,0 +1,161 @@
+"""Omniglot with 100 classes, by the procedure of IMSAT (the paper's [24]): characters, drawings, affine copies."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from PIL import Image
+
+from mpcc_jax.data.dataset import DataError
+from mpcc_jax.data.pixels import fit_picture
+from mpcc_jax.data.source import Block, Reader
+from mpcc_jax.data.tfds_source import find_prepared, open_records, stored_splits, tfds_dir, tfds_source
+
+DRAWINGS = 20
+IMSAT_ALPHABETS = ("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Korean", "Greek")
+PAPER = 255
+
+
+def read_characters(records):
+    """All distinct characters, each with its distinct drawings.
+
+    The splits small1 and small2 share two alphabets, the same drawings in both; they count once.
+
+    Args:
+      records: a TFDS data source of Omniglot.
+
+    Returns:
+      By character label: the alphabet's id, and drawings as uint8 from 0 to 255, [H, W], in an order of their own.
+    """
+    characters = {}
+    for start in range(0, len(records), 512):
+        for example in records.__getitems__(range(start, min(start + 512, len(records)))):
+            drawing = example["image"][..., 0]
+            if drawing.max() <= 1:
+                # Pillow decodes 1-bit PNGs, as Omniglot is published in, to 0 and 1.
+                drawing = drawing.astype(np.uint8) * 255
+            _, drawings = characters.setdefault(int(example["label"]), (int(example["alphabet"]), {}))
+            drawings[drawing.tobytes()] = drawing
+    return {
+        label: (alphabet, [drawings[content] for content in sorted(drawings)])
+        for label, (alphabet, drawings) in sorted(characters.items())
+    }
+
+
+def choose_characters(characters, alphabet_names, settings):
+    """The classes: IMSAT's four alphabets where all are there, otherwise all alphabets; drawn from the seed.
+
+    Args:
+      characters: from `read_characters`.
+      alphabet_names: by id.
+      settings: `config.data.omniglot`.
+
+    Returns:
+      Labels of the chosen characters, sorted, and a note on where they are from.
+
+    Raises:
+      DataError: if there are too few.
+    """
+    present = {alphabet_names[alphabet] for alphabet, _ in characters.values()}
+    pool = set(IMSAT_ALPHABETS) if present.issuperset(IMSAT_ALPHABETS) else present
+    candidates = [
+        label
+        for label, (alphabet, drawings) in characters.items()
+        if alphabet_names[alphabet] in pool and len(drawings) >= DRAWINGS
+    ]
+    if len(candidates) < settings.classes:
+        raise DataError(
+            f"config.data.omniglot.classes is {settings.classes}; allowed: at most {len(candidates)}, the characters "
+            f"with {DRAWINGS} drawings in {', '.join(sorted(pool))}."
+        )
+    rng = np.random.default_rng([settings.seed, len(candidates)])
+    chosen = sorted(rng.choice(candidates, settings.classes, replace=False).tolist())
+    return chosen, f"{settings.classes} of {len(candidates)} characters of {', '.join(sorted(pool))}"
+
+
+def draw_affine(rng, settings):
+    """A random affine map of the plane; each of its parts takes part with `settings.probability`.
+
+    Args:
+      rng: a `numpy.random.Generator`.
+      settings: `config.data.omniglot`: `rotation` in degrees, `shear` as a slope, `scale` around 1 and `shift` in
+        pixels of the stored drawing, each the largest deviation to either side.
+
+    Returns:
+      Matrix [2, 2] and shift [2], from the centre of the drawing to the centre of the copy.
+    """
+    limits = [settings.rotation, settings.shear, settings.shear, settings.scale, settings.scale]
+    limits += [settings.shift, settings.shift]
+    drawn = rng.uniform(-1.0, 1.0, 7) * limits * (rng.uniform(size=7) < settings.probability)
+    angle = math.radians(drawn[0])
+    rotation = np.asarray([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    shear = np.asarray([[1.0, drawn[1]], [drawn[2], 1.0]])
+    return rotation @ shear @ np.diag(1.0 + drawn[3:5]), drawn[5:7]
+
+
+def distort(drawing, matrix, shift):
+    """The drawing under an affine map about its centre, on white paper.
+
+    Args:
+      drawing: uint8, [H, W].
+      matrix: [2, 2].
+      shift: [2], pixels, (x, y).
+
+    Returns:
+      A `PIL.Image.Image` of the same size.
+    """
+    height, width = drawing.shape
+    centre = np.asarray([width / 2, height / 2])
+    # Pillow asks where each pixel of the copy comes from.
+    inverse = np.linalg.inv(matrix)
+    offset = centre - inverse @ (centre + shift)
+    coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
+    return Image.fromarray(drawing).transform(
+        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=PAPER
+    )
+
+
+def _read_block(drawings, labels, settings, resolution, start, stop):
+    images = []
+    for index in range(start, stop):
+        drawing, copy = divmod(index, settings.copies)
+        rng = np.random.default_rng([settings.seed, drawing, copy])
+        images.append(fit_picture(distort(drawings[drawing], *draw_affine(rng, settings)), resolution, 1))
+    return Block(np.stack(images), None if labels is None else labels[np.arange(start, stop) // settings.copies])
+
+
+def _open(path, split, settings, with_labels, resolution):
+    builder, records = open_records(path, split, "omniglot100")
+    characters = read_characters(records)
+    names = builder.info.features["alphabet"].names
+    chosen, note = choose_characters(characters, names, settings)
+    drawings = [drawing for label in chosen for drawing in characters[label][1][:DRAWINGS]]
+    labels = np.repeat(np.arange(len(chosen), dtype=np.int32), DRAWINGS) if with_labels else None
+    return Reader(
+        count=len(drawings) * settings.copies,
+        channels=1,
+        read=functools.partial(_read_block, drawings, labels, settings, resolution),
+        class_names=tuple(f"{names[characters[label][0]]} {label}" for label in chosen) if with_labels else None,
+        notes=(note, f"{DRAWINGS} drawings of each and {settings.copies} affine copies of each drawing"),
+    )
+
+
+def omniglot_source(settings):
+    """Omniglot100 as a source: split "train" (30 alphabets) where it is prepared, otherwise small1 and small2.
+
+    Args:
+      settings: `config.data`.
+
+    Returns:
+      A `Source`.
+    """
+    path = find_prepared(tfds_dir(settings), "omniglot")
+    there = {part["name"] for part in stored_splits(path)} if path else set()
+    rule = "train" if "train" in there or not there else "+".join(sorted(there & {"small1", "small2"}))
+    source = tfds_source(settings, "omniglot100", "omniglot", rule)
+    return dataclasses.replace(
+        source,
+        open=functools.partial(_open, path, source.split, settings.omniglot, settings.labels),
+        identity={**source.identity, "omniglot": settings.omniglot.to_dict()},
+    )

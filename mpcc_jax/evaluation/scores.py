@@ -1,0 +1,50 @@
+"""All scores of a model on real images, with labels or without."""
+
+import numpy as np
+
+from mpcc_jax.evaluation.clustering import cluster_sizes, clustering_scores
+from mpcc_jax.evaluation.networks import encode_images
+from mpcc_jax.evaluation.unsupervised import unsupervised_scores
+
+SMALLEST_SAMPLE = 2000
+
+
+def choose_sample(count, seen, num_images):
+    """Which images a run is scored on: all of them, as in the paper, unless it is a short trial.
+
+    Args:
+      count: images in the data set, N.
+      seen: images that training draws in all.
+      num_images: `config.evaluation.num_images`; 0 is N, or as many as training draws if that is less, at least 2000.
+
+    Returns:
+      Sorted indices into the data set; a slice if it is all of them.
+    """
+    size = min(count, num_images or max(seen, SMALLEST_SAMPLE))
+    if size == count:
+        return slice(None)
+    return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
+
+
+def score(model, state, images, labels, batch_size):
+    """Clusters images and scores the clustering.
+
+    Args:
+      model: the `Model`.
+      state: the `TrainState`.
+      images: uint8, [N, H, W, C].
+      labels: integers, [N], or None.
+      batch_size: images per call of the encoder.
+
+    Returns:
+      By name: the scores against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes".
+    """
+    means, _, log_memberships = encode_images(model, state, images, batch_size)
+    clusters = log_memberships.argmax(axis=-1)
+    sizes = cluster_sizes(clusters, model.prior.num_components)
+    return {
+        **({} if labels is None else clustering_scores(labels, clusters)),
+        **unsupervised_scores(means, log_memberships, sizes),
+        "evaluated_images": len(images),
+        "cluster_sizes": sizes.tolist(),
+    }

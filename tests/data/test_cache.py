@@ -1,0 +1,135 @@
+"""The cache of prepared arrays: complete or absent, keyed by all that the pixels depend on, memory-mapped."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+from mpcc_jax.data import DataError, load_dataset, loading
+from mpcc_jax.data.cache import ArrayWriter, cache_dir
+from tests.conftest import tiny_config
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 9, 9, 1)).astype(np.uint8)
+LABELS = np.arange(30) % 3
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS)
+    config = tiny_config()
+    config.data.update({"name": f"npz:{tmp_path / 'mine.npz'}", "cache_dir": str(tmp_path / "cache")})
+    return config
+
+
+def entries(config):
+    folder = cache_dir(config.data) / "npz_mine"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def forbid_reading(monkeypatch):
+    monkeypatch.setattr(loading, "read_blocks", lambda *_: pytest.fail("read again"))
+
+
+def test_the_second_load_reads_nothing_and_is_memory_mapped(config, monkeypatch):
+    first = load_dataset(config)
+    forbid_reading(monkeypatch)
+    again = load_dataset(config)
+    assert isinstance(again.images, np.memmap)
+    np.testing.assert_array_equal(again.images, first.images)
+    np.testing.assert_array_equal(again.labels, LABELS)
+    assert again.pixels == first.pixels
+    assert again.facts() == first.facts()
+    config.data.cache = False
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        load_dataset(config)
+
+
+def test_whatever_changes_the_pixels_makes_another_entry(config, tmp_path):
+    load_dataset(config)
+    config.data.resolution = 16
+    assert load_dataset(config).images.shape == (30, 16, 16, 1)
+    config.data.labels = False
+    assert load_dataset(config).labels is None
+    np.savez(tmp_path / "mine.npz", images=IMAGES[:20])
+    assert len(load_dataset(config).images) == 20
+    assert len(entries(config)) == 4
+    assert sum("-16px-" in f"-{name}" for name in entries(config)) == 3
+
+
+def test_nothing_half_written_is_left(config, monkeypatch):
+    read = loading.read_blocks
+
+    def interrupted(*arguments):
+        yield from list(read(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "read_blocks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset(config)
+    assert entries(config) == []
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(config):
+    folder = cache_dir(config.data) / "npz_mine"
+    for name, age in ((".partial-old", 2 * 24 * 3600), (".partial-new", 60)):
+        (folder / name).mkdir(parents=True)
+        os.utime(folder / name, (time.time() - age,) * 2)
+    load_dataset(config)
+    assert ".partial-old" not in entries(config)
+    assert ".partial-new" in entries(config)
+
+
+def test_bad_data_never_enters_the_cache(config, tmp_path):
+    np.savez(tmp_path / "mine.npz", images=np.full((4, 8, 8, 1), 7, np.uint8))
+    with pytest.raises(DataError, match="only take values from 7 to 7"):
+        load_dataset(config)
+    assert entries(config) == []
+
+
+def test_of_two_processes_the_first_one_wins(config, monkeypatch):
+    read = loading.read_blocks
+
+    def beaten(*arguments):
+        monkeypatch.setattr(loading, "read_blocks", read)
+        load_dataset(config)
+        yield from read(*arguments)
+
+    monkeypatch.setattr(loading, "read_blocks", beaten)
+    assert len(load_dataset(config).images) == 30
+    assert len(entries(config)) == 1
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config.data.cache_dir = str(tmp_path / "file")
+    with pytest.raises(DataError, match=r"cannot be written \(Not a directory\).*--config.data.cache_dir=PATH"):
+        load_dataset(config)
+
+
+def test_a_damaged_entry_is_named(config):
+    load_dataset(config)
+    (entry,) = entries(config)
+    path = cache_dir(config.data) / "npz_mine" / entry
+    (path / "images.npy").write_bytes((path / "images.npy").read_bytes()[:300])
+    with pytest.raises(DataError, match=rf"{entry} is damaged .* remove that folder"):
+        load_dataset(config)
+
+
+def test_the_place_comes_from_the_environment(monkeypatch, tmp_path):
+    settings = tiny_config().data
+    monkeypatch.delenv("MPCC_JAX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_dir(settings) == tmp_path / "mpcc_jax"
+    monkeypatch.setenv("MPCC_JAX_CACHE", str(tmp_path / "here"))
+    assert cache_dir(settings) == tmp_path / "here"
+
+
+@pytest.mark.parametrize("blocks", [[], [3], [5, 1, 1000]])
+def test_arrays_are_written_row_by_row(tmp_path, blocks):
+    rows = np.arange(sum(blocks) * 6, dtype=np.uint8).reshape(-1, 2, 3)
+    writer = ArrayWriter(tmp_path / "rows.npy", (2, 3), np.uint8)
+    for part in np.split(rows, np.cumsum(blocks)[:-1]) if blocks else []:
+        writer.append(part)
+    writer.close()
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), rows)

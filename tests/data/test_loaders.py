@@ -1,0 +1,91 @@
+"""Both placements: the same examples in the same order, each once per epoch, on one host or two, from any iteration."""
+
+import jax
+import numpy as np
+import pytest
+
+from mpcc_jax.data import DataError, loaders
+from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
+
+COUNT, STEPS, BATCH = 21, 2, 4
+KEY = jax.random.key(7)
+IMAGES = np.arange(COUNT, dtype=np.uint8)[:, None, None, None]
+LABELS = np.arange(COUNT, dtype=np.int32)
+
+
+def make(kind, **options):
+    return kind(IMAGES, LABELS, KEY, STEPS, BATCH, **options)
+
+
+def collect(loader, start, stop, per_call=4):
+    """Image numbers, [iterations, D_steps, B], whose labels are checked."""
+    calls = [jax.tree.map(np.asarray, examples) for examples in loader.calls(start, stop, per_call)]
+    for examples in calls:
+        np.testing.assert_array_equal(examples.images[..., 0, 0, 0], examples.labels)
+    return np.concatenate([examples.labels for examples in calls]), [len(examples.labels) for examples in calls]
+
+
+@pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
+def test_every_example_exactly_once_per_epoch(kind):
+    numbers, lengths = collect(make(kind), 0, 22, per_call=4)
+    assert lengths == [4, 4, 4, 4, 4, 2]
+    assert numbers.shape == (22, STEPS, BATCH)
+    epochs = numbers.reshape(-1)[: 8 * COUNT].reshape(8, COUNT)
+    np.testing.assert_array_equal(np.sort(epochs, axis=-1), np.tile(np.arange(COUNT), (8, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 8
+
+
+def test_both_placements_give_the_same_examples():
+    np.testing.assert_array_equal(collect(make(DeviceLoader), 3, 20)[0], collect(make(StreamLoader), 3, 20)[0])
+
+
+def test_two_hosts_together_read_what_one_would():
+    whole, _ = collect(make(StreamLoader), 0, 11)
+    parts = [collect(make(StreamLoader, host=(index, 2)), 0, 11)[0] for index in range(2)]
+    assert parts[0].shape == (11, STEPS, BATCH // 2)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
+    epoch = np.concatenate([np.concatenate(parts, axis=-1).reshape(-1)[:COUNT]])
+    np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
+
+
+@pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
+def test_a_restored_loader_goes_on_at_the_same_example(kind):
+    whole, _ = collect(make(kind), 0, 13)
+    stopped = make(kind).calls(0, 13, 5)
+    first = next(stopped)
+    stopped.close()
+    rest, _ = collect(make(kind), len(first.labels), 13, per_call=3)
+    np.testing.assert_array_equal(np.concatenate([first.labels, rest]), whole)
+
+
+def test_streaming_from_a_memory_mapped_file_without_labels(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    (examples,) = StreamLoader(images, None, KEY, STEPS, BATCH).calls(0, 3, 10)
+    assert examples.labels is None
+    np.testing.assert_array_equal(np.asarray(examples.images)[..., 0, 0, 0], collect(make(DeviceLoader), 0, 3)[0])
+    assert isinstance(examples.images, jax.Array)
+
+
+def test_a_batch_is_divided_evenly_among_hosts():
+    with pytest.raises(DataError, match=r"config.training.batch_size is 4; allowed: a multiple of 3"):
+        make(StreamLoader, host=(0, 3))
+
+
+def test_an_error_while_reading_reaches_the_loop():
+    loader = make(StreamLoader)
+    loader._images = None
+    with pytest.raises(TypeError):
+        list(loader.calls(0, 3, 1))
+
+
+def test_placement_by_size(monkeypatch):
+    monkeypatch.setattr(loaders, "device_memory", lambda: 1000)
+    assert choose_placement("auto", 250) == "device"
+    assert choose_placement("auto", 251) == "stream"
+    assert choose_placement("device", 251) == "device"
+    assert choose_placement("stream", 1) == "stream"
+
+
+def test_the_memory_of_this_machine_is_known():
+    assert loaders.device_memory() > 2**28
