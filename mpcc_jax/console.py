@@ -81,21 +81,23 @@ class Display:
         with bar:
             yield report
 
-    def data(self, dataset, **more):
+    def data(self, dataset, seconds, **more):
         """Prints the data card.
 
         Args:
           dataset: the `Dataset`.
+          seconds: that loading took.
           **more: texts by heading.
         """
-        self.console.print(_table("Data", {**dataset.card(), **more}), soft_wrap=True)
+        self.console.print(_table("Data", {**dataset.card(), "loaded in": f"{seconds:.3f} s", **more}))
 
-    def introduce(self, config, dataset, placement, params, workdir):
+    def introduce(self, config, dataset, seconds, placement, params, workdir):
         """Prints machine, settings, data card and parameter overview.
 
         Args:
           config: the configuration.
           dataset: the `Dataset`.
+          seconds: that loading took.
           placement: "device" or "stream".
           params: dictionary by part.
           workdir: where results go.
@@ -118,7 +120,7 @@ class Display:
         size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
         where = {"device": f"{size} in the device's memory", "stream": f"{size} streamed from disk or host memory"}
         more = {"augmentation": ", ".join(augmentation)} if augmentation else {}
-        self.data(dataset, placement=where[placement], **more)
+        self.data(dataset, seconds, placement=where[placement], **more)
         overview = parameter_overview.get_parameter_overview(params, include_stats=False)
         self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
 

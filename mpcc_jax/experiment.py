@@ -17,7 +17,7 @@ from mpcc_jax.console import Display
 from mpcc_jax.data import load_dataset, prepare_dataset
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
 from mpcc_jax.data.sampler import Examples, to_float
-from mpcc_jax.evaluation.networks import generate_images, predict_clusters, reconstruct_images, standing_statistics
+from mpcc_jax.evaluation.networks import generate_images, reconstruct_images, standing_statistics
 from mpcc_jax.evaluation.scores import choose_sample, score
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.noise import draw_latents
@@ -96,16 +96,17 @@ def load(config, display, dataset=None, *, prepare=False):
       prepare: whether to download what is missing.
 
     Returns:
-      A `Dataset`.
+      A `Dataset`, and the seconds that it took.
 
     Raises:
       ConfigError, DataError: if it cannot be trained on.
     """
+    started = time.monotonic()
     if dataset is None:
         with display.reading() as report:
             dataset = (prepare_dataset if prepare else load_dataset)(config, report)
     validate_data(config, dataset)
-    return dataset
+    return dataset, time.monotonic() - started
 
 
 def prepare(config, display=None):
@@ -123,8 +124,8 @@ def prepare(config, display=None):
     """
     display = display or Display()
     validate(config)
-    dataset = load(config, display, prepare=True)
-    display.data(dataset)
+    dataset, seconds = load(config, display, prepare=True)
+    display.data(dataset, seconds)
     return dataset
 
 
@@ -149,7 +150,7 @@ def train(config, workdir, display=None, dataset=None):
     """
     display = display or Display()
     validate(config)
-    dataset = load(config, display, dataset)
+    dataset, loading_seconds = load(config, display, dataset)
     workdir = prepare_workdir(workdir)
     _write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
     _write_json(workdir / "data.json", dataset.facts())
@@ -159,7 +160,7 @@ def train(config, workdir, display=None, dataset=None):
     algorithm = build_algorithm(config, dataset.images.shape[-1])
     state = init_state(algorithm, keys.init)
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
-    display.introduce(config, dataset, placement, state.params, workdir)
+    display.introduce(config, dataset, loading_seconds, placement, state.params, workdir)
 
     training = config.training
     seen = training.iterations * training.discriminator_steps * training.batch_size
@@ -169,6 +170,7 @@ def train(config, workdir, display=None, dataset=None):
     started = time.monotonic()
     state = _train(config, algorithm, state, _loader(config, dataset, placement, keys), sample, keys, workdir, display)
     seconds = time.monotonic() - started
+    scores, clusters = score(algorithm.model, state, *sample, config.evaluation.batch_size)
 
     results = {
         "iterations": training.iterations,
@@ -176,9 +178,9 @@ def train(config, workdir, display=None, dataset=None):
         "variant": config.variant,
         "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
         "training_seconds": round(seconds, 1),
-        **score(algorithm.model, state, *sample, config.evaluation.batch_size),
+        **scores,
     }
-    draw_pictures(config, algorithm, state, sample, dataset.class_names, keys.evaluation, workdir)
+    draw_pictures(config, algorithm, state, sample, clusters, dataset.class_names, keys.evaluation, workdir)
     _write_json(workdir / "results.json", results)
     display.conclude(results, len(dataset.images), workdir)
     return algorithm, state, results
@@ -205,13 +207,13 @@ def _train(config, algorithm, state, loader, sample, keys, workdir, display):
             stop = min(start + every, total)
             state = trainer.run(state, start, stop, record)
             if stop < total:
-                scores = score(algorithm.model, state, *sample, config.evaluation.batch_size)
+                scores, _ = score(algorithm.model, state, *sample, config.evaluation.batch_size)
                 log.write(json.dumps({"iteration": stop, **scores}) + "\n")
                 progress.scores(stop, scores)
     return state
 
 
-def draw_pictures(config, algorithm, state, sample, class_names, key, workdir):
+def draw_pictures(config, algorithm, state, sample, clusters, class_names, key, workdir):
     """Writes the cluster sheet and the reconstructions, by the EMA generator with standing statistics.
 
     Args:
@@ -219,6 +221,7 @@ def draw_pictures(config, algorithm, state, sample, class_names, key, workdir):
       algorithm: the `Algorithm`.
       state: the `TrainState`.
       sample: `Examples`, real images to describe and reconstruct.
+      clusters: of the sample.
       class_names: one per class, or None.
       key: PRNG key.
       workdir: `pathlib.Path`.
@@ -231,7 +234,6 @@ def draw_pictures(config, algorithm, state, sample, class_names, key, workdir):
     eps = draw_latents(latents_key, y.shape, model.prior).eps
     z = model.prior.sampling(state.params["prior"]).sample(y, eps)
     sheet = generate_images(model, state, buffers, z, y).reshape(num_clusters, count, *model.image_shape)
-    clusters = predict_clusters(model, state, sample.images, settings.batch_size)
     descriptions = report.describe_clusters(clusters, num_clusters, sample.labels, class_names)
     report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
 

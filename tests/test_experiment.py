@@ -51,7 +51,7 @@ def test_arrays_from_python_stand_for_the_configured_data():
     dataset = from_arrays(RNG.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), np.arange(20) % 2, name="mine")
     config = tiny_config()
     config.data.name = "is not looked at"
-    assert load(config, quiet(), dataset) is dataset
+    assert load(config, quiet(), dataset)[0] is dataset
     config.training.conditional = True
     with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 2"):
         load(config, quiet(), dataset)

@@ -140,6 +140,7 @@ def download(directory, dataset):
     Raises:
       DataError: if TensorFlow is not installed, there is no such data set, or it cannot be had.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
     except ImportError as error:

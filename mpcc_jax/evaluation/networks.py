@@ -3,13 +3,24 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.data.sampler import to_float
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
 from mpcc_jax.training.noise import draw_latents
+
+
+def _in_batches(program, batch_size, *arrays):
+    """Results of a program on all rows, as NumPy arrays; the last batch is padded, so it compiles once."""
+    count, outputs = len(arrays[0]), []
+    for start in range(0, count, batch_size):
+        batch = [np.asarray(array[start : start + batch_size]) for array in arrays]
+        missing = batch_size - len(batch[0])
+        padded = [np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)]) for part in batch]
+        results = jax.tree.leaves(program(*padded))
+        outputs.append([np.asarray(result)[: batch_size - missing] for result in results])
+    return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
 
 
 @functools.cache
@@ -33,14 +44,8 @@ def encode_images(model, state, images, batch_size=500):
     Returns:
       NumPy arrays: mean [N, J], log variance [N, J], log membership [N, K].
     """
-    batch_size = min(batch_size, len(images))
-    outputs = []
-    for start in range(0, len(images), batch_size):
-        batch = np.asarray(images[start : start + batch_size])
-        padded = np.concatenate([batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), batch.dtype)])
-        results = _compiled_encoder(model)(state.params, state.buffers, padded)
-        outputs.append([np.asarray(result)[: len(batch)] for result in results])
-    return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    program = functools.partial(_compiled_encoder(model), state.params, state.buffers)
+    return _in_batches(program, min(batch_size, len(images)), images)
 
 
 def predict_clusters(model, state, images, batch_size=500):
@@ -85,7 +90,16 @@ def standing_statistics(model, state, key, num_passes=16, batch_size=50):
     return {**state.ema["buffers"], "batch_stats": jax.tree.map(lambda x: x.mean(axis=0), statistics)}
 
 
-def generate_images(model, state, buffers, z, y, batch_size=500):
+@functools.cache
+def _compiled_generator(model):
+    def generator(params, buffers, z, y):
+        images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=False)
+        return images
+
+    return jax.jit(generator)
+
+
+def generate_images(model, state, buffers, z, y, batch_size=100):
     """Images of latents by the EMA generator in evaluation mode.
 
     Args:
@@ -94,18 +108,13 @@ def generate_images(model, state, buffers, z, y, batch_size=500):
       buffers: of the generator, from `standing_statistics` (or `state.ema["buffers"]`).
       z: latents, [B, J].
       y: components, integers, [B].
-      batch_size: images per call.
+      batch_size: images per call; the last call is padded, so one program serves all.
 
     Returns:
       NumPy array in [-1, 1], [B, H, W, C].
     """
-    params = {"generator": state.ema["params"]}
-    parts = []
-    for start in range(0, len(z), batch_size):
-        part = slice(start, start + batch_size)
-        latents = jnp.asarray(z[part]), jnp.asarray(y[part])
-        parts.append(np.asarray(generate(model, params, {"generator": buffers}, *latents, train=False)[0]))
-    return np.concatenate(parts)
+    program = functools.partial(_compiled_generator(model), state.ema["params"], buffers)
+    return _in_batches(program, batch_size, np.asarray(z), np.asarray(y))[0]
 
 
 def reconstruct_images(model, state, buffers, images, batch_size=500):

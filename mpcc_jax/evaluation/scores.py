@@ -37,14 +37,16 @@ def score(model, state, images, labels, batch_size):
       batch_size: images per call of the encoder.
 
     Returns:
-      By name: the scores against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes".
+      Scores by name: those against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes";
+      and the clusters, integers, [N].
     """
     means, _, log_memberships = encode_images(model, state, images, batch_size)
     clusters = log_memberships.argmax(axis=-1)
     sizes = cluster_sizes(clusters, model.prior.num_components)
-    return {
+    scores = {
         **({} if labels is None else clustering_scores(labels, clusters)),
         **unsupervised_scores(means, log_memberships, sizes),
         "evaluated_images": len(images),
         "cluster_sizes": sizes.tolist(),
     }
+    return scores, clusters

@@ -27,8 +27,10 @@ def test_sample(count, seen, num_images, size):
 
 def test_scores_with_and_without_labels(algorithm, state):
     labels = np.arange(len(SMALL_IMAGES)) % 2
-    with_labels = score(algorithm.model, state, SMALL_IMAGES, labels, 20)
-    without = score(algorithm.model, state, SMALL_IMAGES, None, 20)
+    with_labels, clusters = score(algorithm.model, state, SMALL_IMAGES, labels, 20)
+    without, same = score(algorithm.model, state, SMALL_IMAGES, None, 20)
+    np.testing.assert_array_equal(clusters, same)
+    np.testing.assert_array_equal(np.bincount(clusters, minlength=3), without["cluster_sizes"])
     assert sum(without["cluster_sizes"]) == without["evaluated_images"] == len(SMALL_IMAGES)
     assert set(with_labels) - set(without) == {"accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ari"}
     assert {name: with_labels[name] for name in without} == without
