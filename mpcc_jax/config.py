@@ -189,13 +189,7 @@ def validate(config):
     _one_of("prior.kind", config.prior.kind, PRIORS)
     _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
     _validate_latents(config, conventions)
-    consumed = config.training.iterations * config.training.discriminator_steps * config.training.batch_size
-    _check(
-        consumed < 2**32,
-        "training.iterations",
-        config.training.iterations,
-        f"iterations x discriminator_steps x batch_size, here {consumed}, below 2^32",
-    )
+    _check(config.training.iterations < 2**31, "training.iterations", config.training.iterations, "below 2^31")
 
 
 def _validate_data_fields(config):

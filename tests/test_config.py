@@ -50,7 +50,7 @@ def test_experiments_are_valid(experiment):
         ("data.omniglot.scale", 1.0, "a fraction from 0 up to"),
         ("evaluation.num_images", -1, "0 or more"),
         ("conventions.upsampling", "cubic", "'bilinear', 'nearest'"),
-        ("training.iterations", 2**31, "below 2^32"),
+        ("training.iterations", 2**31, "below 2^31"),
     ],
 )
 def test_wrong_values_name_field_value_and_what_is_allowed(field, value, allowed):

@@ -5,13 +5,15 @@ a loader's position: training that goes on at iteration i asks for the calls fro
 """
 
 import functools
+import math
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.data.dataset import DataError
-from mpcc_jax.data.sampler import Examples, epoch_order, gather, stream_indices
+from mpcc_jax.data.sampler import Examples, epoch_order, gather
 
 # Of the device's memory; the rest is for the networks.
 DEVICE_SHARE = 0.25
@@ -58,12 +60,16 @@ class DeviceLoader:
         """
         self._images = jax.device_put(np.asarray(images))
         self._labels = None if labels is None else jax.device_put(labels)
-        self._key, self._per_iteration, self._shape = key, steps * batch_size, (steps, batch_size)
-        self._draw = jax.jit(self._gather, static_argnames="count")
+        self._shape = (steps, batch_size)
+        count = len(images)
+        # An order is sorted out once per epoch: sorting takes longer than gathering.
+        self._order = functools.lru_cache(maxsize=8)(jax.jit(lambda epoch: epoch_order(key, epoch, count)))
+        self._gather = jax.jit(self._gather_call, static_argnames="iterations")
 
-    def _gather(self, images, labels, key, start, count):
-        indices = stream_indices(key, start, count * self._per_iteration, images.shape[0])
-        return gather(images, labels, indices.reshape(count, *self._shape))
+    def _gather_call(self, images, labels, orders, offset, iterations):
+        steps, batch_size = self._shape
+        indices = jax.lax.dynamic_slice(jnp.concatenate(orders), (offset,), (iterations * steps * batch_size,))
+        return gather(images, labels, indices.reshape(iterations, steps, batch_size))
 
     def calls(self, start, stop, iterations_per_call):
         """The examples of iterations start .. stop - 1.
@@ -75,10 +81,13 @@ class DeviceLoader:
         Yields:
           `Examples` on the device, images [iterations, D_steps, B, H, W, C].
         """
+        per_iteration, count = math.prod(self._shape), len(self._images)
         for first in range(start, stop, iterations_per_call):
-            count = min(iterations_per_call, stop - first)
-            position = np.uint32(first * self._per_iteration)
-            yield self._draw(self._images, self._labels, self._key, position, count=count)
+            iterations = min(iterations_per_call, stop - first)
+            epoch, offset = divmod(first * per_iteration, count)
+            num_epochs = -(-iterations * per_iteration // count) + 1
+            orders = [self._order(np.uint32(epoch + number)) for number in range(num_epochs)]
+            yield self._gather(self._images, self._labels, orders, np.int32(offset), iterations=iterations)
 
 
 class StreamLoader:

@@ -1,4 +1,4 @@
-"""Sampling without replacement on the device, a pure function of the seed and the position in the stream.
+"""Sampling without replacement, a pure function of the seed and the position in the stream.
 
 The stream is epoch after epoch, each in an order of its own; example number p belongs to epoch p // N. A batch may
 reach across two epochs, so every epoch holds every example exactly once.
@@ -47,25 +47,6 @@ def epoch_order(key, epoch, num_examples):
       A permutation of 0 .. N-1, int32, [N].
     """
     return jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
-
-
-def stream_indices(key, start, count, num_examples):
-    """Which examples stand at positions start .. start + count - 1 of the stream.
-
-    Args:
-      key: the run's PRNG key for data.
-      start: uint32 scalar, may be traced.
-      count: static.
-      num_examples: N, static.
-
-    Returns:
-      Indices, int32, [count].
-    """
-    num_epochs = -(-count // num_examples) + 1
-    first, offset = start // num_examples, start % num_examples
-    epochs = first + jnp.arange(num_epochs, dtype=jnp.uint32)
-    orders = jax.vmap(lambda epoch: epoch_order(key, epoch, num_examples))(epochs)
-    return jax.lax.dynamic_slice(orders.reshape(-1), (offset.astype(jnp.int32),), (count,))
 
 
 def to_float(images):

@@ -6,6 +6,7 @@ import pytest
 
 from mpcc_jax.data import DataError, loaders
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
+from mpcc_jax.data.sampler import epoch_order
 
 COUNT, STEPS, BATCH = 21, 2, 4
 KEY = jax.random.key(7)
@@ -32,7 +33,16 @@ def test_every_example_exactly_once_per_epoch(kind):
     assert numbers.shape == (22, STEPS, BATCH)
     epochs = numbers.reshape(-1)[: 8 * COUNT].reshape(8, COUNT)
     np.testing.assert_array_equal(np.sort(epochs, axis=-1), np.tile(np.arange(COUNT), (8, 1)))
-    assert len({tuple(epoch) for epoch in epochs}) == 8
+    np.testing.assert_array_equal(epochs, [epoch_order(KEY, epoch, COUNT) for epoch in range(8)])
+
+
+@pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
+def test_calls_that_span_many_epochs_and_positions_beyond_32_bits(kind):
+    first = 2**29
+    numbers, _ = collect(make(kind), first, first + 30, per_call=20)
+    epoch, offset = divmod(first * STEPS * BATCH, COUNT)
+    stream = np.concatenate([epoch_order(KEY, epoch + number, COUNT) for number in range(13)])
+    np.testing.assert_array_equal(numbers.reshape(-1), stream[offset : offset + 30 * STEPS * BATCH])
 
 
 def test_both_placements_give_the_same_examples():

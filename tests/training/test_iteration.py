@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.data.sampler import gather, stream_indices, to_batch
+from mpcc_jax.data.sampler import epoch_order, gather, to_batch
 from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
 from mpcc_jax.training.noise import Noise, draw_noise
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
@@ -124,8 +124,9 @@ def test_train_many_draws_what_single_iterations_would(algorithm, state):
     assert all(values.shape == (2,) for values in metrics.values())
 
     expected, step = state, jitted_iteration(algorithm)
+    stream = np.concatenate([epoch_order(keys[0], epoch, 20) for epoch in range(4)])
     for iteration in range(4):
-        indices = stream_indices(keys[0], jnp.uint32(16 * iteration), 16, 20).reshape(2, 8)
+        indices = stream[16 * iteration : 16 * (iteration + 1)].reshape(2, 8)
         noise = draw_noise(algorithm, keys[1], iteration)
         expected, trace = step(expected, to_batch(gather(SMALL_IMAGES, None, indices)), noise)
     expected_metrics = summarize(algorithm, trace)
