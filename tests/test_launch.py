@@ -17,6 +17,7 @@ def launch(*arguments):
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "MPCC_JAX_CACHE": str(ROOT / ".cache" / "data"),
         "COLUMNS": "120",
     }
     command = [sys.executable, "launch.py", "--config", "configs/digits.py", *arguments]
@@ -48,6 +49,14 @@ def test_a_short_run_trains_scores_and_draws(tmp_path):
             picture.verify()
 
 
+def test_preparing_shows_the_data_and_needs_no_workdir():
+    run = launch("--mode=prepare")
+    assert run.returncode == 0, run.stderr
+    assert "1797 of 8x8x1" in run.stdout
+    assert "it/s" not in run.stdout
+    assert "--workdir must say where the results of training go" in launch().stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -55,8 +64,7 @@ def test_a_short_run_trains_scores_and_draws(tmp_path):
         (["--config.variant=papper"], "config.variant is 'papper'; allowed: 'paper', 'released'."),
         (["--config.data.name=mnits"], "config.data.name is 'mnits'; allowed: 'digits', 'mnist'"),
         (["--config.data.name=folder:/nowhere"], "'folder:/nowhere', and there is no such folder"),
-        (["--config=configs/mnist.py", "--config.data.dir=/nowhere"], "looked in /nowhere/mnist for TFDS data"),
-        (["--mode=prepaer"], "prepaer"),
+        (["--config.data.name=mnist", "--config.data.dir=/nowhere"], "looked in /nowhere/mnist for TFDS data"),
         (["--config.training.batch_size=2000"], "at most 1797"),
         (["--config", "configs/digit.py"], "'configs/digit.py', which is not a file"),
         (["--workdir", "/dev/null/run"], "--workdir is '/dev/null/run', which cannot be written"),

@@ -119,12 +119,15 @@ def _open(path, split, name, settings, label_feature, resolution):
     builder, records = open_records(path, split, name)
     features = builder.info.features
     image = _find_feature(features, settings.image_feature, "Image", "image_feature", name)
+    channels = features[image].shape[-1]
+    if channels not in (1, 3):
+        raise DataError(f"the images of {name!r} have the shape {features[image].shape}; allowed: 1 or 3 channels.")
     label = None
     if settings.labels:
         label = _find_feature(features, settings.label_feature or label_feature, "ClassLabel", "label_feature", name)
     return Reader(
         count=len(records),
-        channels=features[image].shape[-1],
+        channels=channels,
         read=functools.partial(_read_block, records, image, label, resolution),
         class_names=None if label is None else tuple(features[label].names),
     )

@@ -64,6 +64,12 @@ def test_any_data_set_by_name_and_version(prepared):
         load(prepared, "tfds:cifar100", label_feature="fine")
 
 
+def test_images_with_transparency_are_refused(tmp_path):
+    prepare_labelled(tmp_path, "emoji", {"train": 8}, (8, 8, 4))
+    with pytest.raises(DataError, match=r"'tfds:emoji' have the shape \(8, 8, 4\); allowed: 1 or 3 channels"):
+        load(tmp_path, "tfds:emoji")
+
+
 def test_versions_are_compared_as_numbers(tmp_path):
     for version in ("9.0.0", "10.0.0", "incomplete.X_11.0.0"):
         (tmp_path / "mnist" / version).mkdir(parents=True)
