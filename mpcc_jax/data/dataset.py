@@ -195,7 +195,8 @@ def check_labels(labels, count, class_names, name):
     if lowest < 0 or (class_names is not None and highest >= len(class_names)):
         allowed = "0 and more" if class_names is None else f"0 to {len(class_names) - 1}, the classes named"
         raise DataError(
-            f"labels of {name!r} go from {lowest} to {highest}; allowed: {allowed}. Or ignore them by --config.data.labels=False."
+            f"labels of {name!r} go from {lowest} to {highest}; allowed: {allowed}. Or ignore them by "
+            "--config.data.labels=False."
         )
     if lowest == highest and count > 1:
         text = lowest if class_names is None else repr(class_names[lowest])
