@@ -137,7 +137,9 @@ class GaussianMixturePrior:
           {"mean": [K, J], "log_var": [K, J]}.
         """
         shape = (self.num_components, self.latent_dim)
-        params = {"mean": orthogonal_rows(key, *shape), "log_var": jnp.full(shape, self.initial_log_var)}
+        mean = orthogonal_rows(key, *shape)
+        # With a type of its own: a weakly typed leaf would become a strong one in the first step, and compile it twice.
+        params = {"mean": mean, "log_var": jnp.full(shape, self.initial_log_var, mean.dtype)}
         return self.project(params)
 
     def project(self, params):

@@ -41,7 +41,7 @@ def test_experiments_are_valid(experiment):
         ("prior.kind", "student", "'gaussian_mixture', 'standard_normal'"),
         ("loss.adversarial", "hing", "'hinge', 'non_saturating', 'wasserstein', 'least_squares'"),
         ("model.conditioning", "cbn", "'split', 'shared', 'conditional'"),
-        ("data.resolution", 28, "8, 16, 32"),
+        ("data.resolution", 28, "8, 16, 32, 64, 128"),
         ("data.placement", "disk", "'auto', 'device', 'stream'"),
         ("data.channels", 2, "0 (found out), 1 (gray) or 3 (RGB)"),
         ("data.crop_padding", 8, "0 or more, below data.resolution"),

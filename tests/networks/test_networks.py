@@ -15,20 +15,20 @@ from tests.conftest import random_variables, tiny_config
 def make(resolution=8, image_channels=1, conditioning="conditional", **training):
     config = tiny_config()
     config.data.resolution = resolution
-    config.model.latent_dim = 24
+    config.model.latent_dim = 60  # divisible by the chunks of every resolution
     config.model.conditioning = conditioning
     config.training.update(training)
     return build_model(config, image_channels, resolve_conventions(config))
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
-@pytest.mark.parametrize(("resolution", "image_channels"), [(8, 1), (16, 3), (32, 3)])
+@pytest.mark.parametrize(("resolution", "image_channels"), [(8, 1), (16, 3), (32, 3), (64, 3), (128, 3)])
 def test_shapes(resolution, image_channels, conditioning):
     model = make(resolution, image_channels, conditioning)
 
     def everything(key):
         params, buffers = init(model, key)
-        z, y = jnp.zeros((5, 24)), jnp.zeros(5, jnp.int32)
+        z, y = jnp.zeros((5, 60)), jnp.zeros(5, jnp.int32)
         images, buffers = generate(model, params, buffers, z, y, train=True)
         logits, buffers = discriminate(model, params, buffers, images, y, train=True)
         return images, logits, encode(model, params, buffers, images, train=True)[0]
@@ -36,7 +36,7 @@ def test_shapes(resolution, image_channels, conditioning):
     images, logits, (mean, log_var) = jax.eval_shape(everything, jax.random.key(0))
     assert images.shape == (5, resolution, resolution, image_channels)
     assert logits.shape == (5,)
-    assert mean.shape == log_var.shape == (5, 24)
+    assert mean.shape == log_var.shape == (5, 60)
 
 
 @pytest.mark.parametrize("resolution", ARCHITECTURES)
@@ -90,7 +90,7 @@ def test_images_depend_on_every_latent_and_on_the_component(conditioning):
     def images(z, y):
         return generate(model, params, buffers, z, y, train=False)[0]
 
-    z = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 24)), (2, 24))
+    z = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 60)), (2, 60))
     slopes = jax.grad(lambda z: jnp.sum(images(z, y) ** 2))(z)
     assert np.all(np.abs(slopes).max(0) > 0)
     assert not np.allclose(images(z, y)[0], images(z, y)[1])

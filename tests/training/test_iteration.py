@@ -121,6 +121,7 @@ def test_train_many_draws_what_single_iterations_would(algorithm, state):
     for examples in DeviceLoader(SMALL_IMAGES, None, keys[0], 2, 8).calls(0, 4, 2):
         actual, metrics = program(actual, examples, keys[1])
     assert int(actual.iteration) == 4
+    assert program._cache_size() == 1
     assert all(values.shape == (2,) for values in metrics.values())
 
     expected, step = state, jitted_iteration(algorithm)
@@ -156,6 +157,8 @@ def large_batch():
 def test_initial_state(algorithm):
     state = init_state(algorithm, jax.random.key(0))
     assert int(state.iteration) == 0
+    weak = [jax.tree_util.keystr(path) for path, x in jax.tree_util.tree_leaves_with_path(state) if x.aval.weak_type]
+    assert weak == [], "the second call of the training program would compile again"
     assert set(state.optimizers) == {"discriminator", "generator", "prior_generator", "encoder", "prior"}
     jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.params["generator"])
     np.testing.assert_allclose(np.std(state.params["generator"]["linear"]["kernel"]), 0.02, rtol=0.15)
