@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-WORKDIR ?= runs/digits
+# A run goes on where it stopped, so other seeds have directories of their own.
+WORKDIR ?= runs/digits$(if $(filter-out 0,$(SEED)),_seed$(SEED))
 
 .PHONY: demo test lint benchmark clean
 

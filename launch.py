@@ -11,6 +11,12 @@ from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment in configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where results, logs and pictures go.")
+RESUME = flags.DEFINE_enum(
+    "resume",
+    "auto",
+    ["auto", "override"],
+    "A run in --workdir goes on where it stopped; override lets it go on with another configuration.",
+)
 MODE = flags.DEFINE_enum("mode", "train", ["train", "prepare"], "Train, or download and prepare the data once.")
 
 
@@ -23,8 +29,10 @@ def main(argv):
     logging.get_absl_logger().addFilter(lambda record: "OpenCV" not in record.getMessage())
     from mpcc_jax.config import ConfigError
     from mpcc_jax.data import DataError
-    from mpcc_jax.experiment import WorkdirError, prepare, train
+    from mpcc_jax.experiment import prepare, train
+    from mpcc_jax.training.checkpoints import CheckpointError
     from mpcc_jax.training.loop import NonFiniteError
+    from mpcc_jax.workdir import WorkdirError
 
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     if not pathlib.Path(filename).is_file():
@@ -33,10 +41,10 @@ def main(argv):
         if MODE.value == "prepare":
             prepare(CONFIG.value)
         else:
-            train(CONFIG.value, WORKDIR.value)
+            train(CONFIG.value, WORKDIR.value, override=RESUME.value == "override")
     except (ConfigError, DataError, WorkdirError) as error:
         sys.exit(f"error: {error}")
-    except NonFiniteError as error:
+    except (CheckpointError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(3)
 

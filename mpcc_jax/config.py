@@ -85,6 +85,7 @@ def default_config():
         "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
         "iterations_per_call": 10,
     }
+    config.checkpoints = {"every": 1000, "keep_last": 3, "keep_every": 0}  # iterations; every 0 is only at the end
     config.ema = {"decay": 0.9999, "start": 1000}
     config.evaluation = {
         "every": 0,  # iterations; 0 is only at the end
@@ -130,6 +131,7 @@ _AT_LEAST_ONE = (
     *(f"model.{name}" for name in ("channels", "latent_dim", "num_clusters", "power_iterations")),
     *(f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")),
     "training.iterations_per_call",
+    "checkpoints.keep_last",
     *(f"evaluation.{name}" for name in ("batch_size", "standing_passes", "samples_per_cluster")),
 )
 _POSITIVE = (
@@ -143,6 +145,8 @@ _NOT_NEGATIVE = (
     "evaluation.every",
     "evaluation.num_images",
     "seed",
+    "checkpoints.every",
+    "checkpoints.keep_every",
 )
 _DATA = (
     ("data.channels", lambda value: value in (0, 1, 3), "0 (found out), 1 (gray) or 3 (RGB)"),

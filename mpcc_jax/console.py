@@ -7,6 +7,7 @@ import time
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -21,6 +22,15 @@ SHOWN_METRICS = {
 }
 
 
+def versions():
+    """Versions of what numbers depend on.
+
+    Returns:
+      By name of the package.
+    """
+    return {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
+
+
 def describe_machine():
     """Devices and versions.
 
@@ -28,8 +38,8 @@ def describe_machine():
       One line of text.
     """
     devices = jax.devices()
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "optax"))
-    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}), {versions}"
+    named = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}), {named}"
 
 
 def _table(title, facts):
@@ -91,7 +101,28 @@ class Display:
         """
         self.console.print(_table("Data", {**dataset.card(), "loaded in": f"{seconds:.3f} s", **more}))
 
-    def introduce(self, config, dataset, seconds, placement, params, workdir):
+    def warn(self, sentence):
+        """Prints what a person should know, though the run goes on.
+
+        Args:
+          sentence: of text.
+        """
+        self.console.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
+
+    def interrupted(self, done, total, workdir):
+        """Prints that a run stopped early, and how it goes on.
+
+        Args:
+          done, total: iterations.
+          workdir: where the checkpoint is.
+        """
+        self.console.print(
+            f"stopped by SIGTERM after {done} of {total} iterations; the same command goes on from there "
+            f"({workdir}/checkpoints)",
+            soft_wrap=True,
+        )
+
+    def introduce(self, config, dataset, seconds, placement, params, workdir, start=0):
         """Prints machine, settings, data card and parameter overview.
 
         Args:
@@ -101,6 +132,7 @@ class Display:
           placement: "device" or "stream".
           params: dictionary by part.
           workdir: where results go.
+          start: iterations that a resumed run has already.
         """
         from clu import parameter_overview
 
@@ -114,6 +146,8 @@ class Display:
             f"{training.encoder_steps} E steps, batch {training.batch_size}, seed {config.seed}",
             "workdir": workdir,
         }
+        if start:
+            run["resumed"] = f"after {start} iterations"
         self.console.print(_table("Run", run))
         augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
         augmentation += ["mirroring"] if config.data.flip else []
@@ -125,11 +159,12 @@ class Display:
         self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def training(self, total):
+    def training(self, total, start=0):
         """Shows progress while it is open.
 
         Args:
           total: iterations.
+          start: iterations that are done already.
 
         Yields:
           A `TrainingProgress`.
@@ -146,7 +181,7 @@ class Display:
             disable=not self.console.is_terminal,
         )
         with bar:
-            yield TrainingProgress(self.console, bar, total)
+            yield TrainingProgress(self.console, bar, total, start)
 
     def conclude(self, results, count, workdir):
         """Prints the scores and where the pictures are.
@@ -184,12 +219,12 @@ class Display:
 class TrainingProgress:
     """Progress of one training run."""
 
-    def __init__(self, console, bar, total):
-        """Args: console; bar: the rich progress, disabled off a terminal; total: iterations."""
+    def __init__(self, console, bar, total, start):
+        """Args: console; bar: the rich progress, disabled off a terminal; total, start: iterations."""
         self._console, self._bar, self._total = console, bar, total
-        self._task = bar.add_task("", total=total, rate="compiling", losses="")
+        self._task = bar.add_task("", total=total, completed=start, rate="compiling", losses="")
         self._mark = None
-        self._printed = 0
+        self._printed = start * 10 // total
 
     def _rate(self, iteration):
         """Iterations per second since the first call, which compiles."""

@@ -1,53 +1,25 @@
 """A whole run: check, load, train, score, draw."""
 
+import contextlib
 import dataclasses
 import json
-import os
-import pathlib
-import tempfile
 import time
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from mpcc_jax import report
 from mpcc_jax.config import validate, validate_data
-from mpcc_jax.console import Display
+from mpcc_jax.console import Display, versions
 from mpcc_jax.data import load_dataset, prepare_dataset
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
-from mpcc_jax.data.sampler import Examples, to_float
-from mpcc_jax.evaluation.networks import generate_images, reconstruct_images, standing_statistics
+from mpcc_jax.data.sampler import Examples
 from mpcc_jax.evaluation.scores import choose_sample, score
+from mpcc_jax.interruption import catch_sigterm
+from mpcc_jax.pictures import draw_pictures
+from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.noise import draw_latents
-from mpcc_jax.training.state import build_algorithm, init_state
-
-
-class WorkdirError(OSError):
-    """A working directory that cannot be written; the message says which and why."""
-
-
-def prepare_workdir(workdir):
-    """Makes the directory of a run and checks that files can be written there.
-
-    Args:
-      workdir: path.
-
-    Returns:
-      `pathlib.Path`.
-
-    Raises:
-      WorkdirError: if it cannot be made or written.
-    """
-    path = pathlib.Path(workdir).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise WorkdirError(f"--workdir is {str(workdir)!r}, which cannot be written ({error.strerror}).") from error
-    return path
+from mpcc_jax.training.state import abstract_state, build_algorithm, init_state
+from mpcc_jax.workdir import check_same_config, open_log, prepare_workdir, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +49,6 @@ def split_seed(seed):
       `Keys`.
     """
     return Keys(*jax.random.split(jax.random.key(seed), 4))
-
-
-def _write_json(path, content):
-    """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def load(config, display, dataset=None, *, prepare=False):
@@ -129,38 +94,45 @@ def prepare(config, display=None):
     return dataset
 
 
-def train(config, workdir, display=None, dataset=None):
-    """Trains, scores and draws as a configuration says.
+def train(config, workdir, display=None, dataset=None, *, override=False):
+    """Trains, scores and draws as a configuration says; goes on where the run in the working directory stopped.
 
-    Writes config.json, data.json, data.png, metrics.jsonl, results.json, clusters.png and reconstructions.png into the
-    working directory.
+    Writes config.json, data.json, data.png, checkpoints, metrics.jsonl, results.json, clusters.png and
+    reconstructions.png into the working directory.
 
     Args:
       config: the configuration.
       workdir: path of a directory; made if missing.
       display: a `Display`; None makes one.
       dataset: a `Dataset`, for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
+      override: whether to go on with a run that was started with another configuration.
 
     Returns:
-      The `Algorithm`, the final `TrainState`, and the results as written.
+      The `Algorithm`, the final `TrainState`, and the results as written; None for results if SIGTERM came.
 
     Raises:
       ConfigError, DataError, WorkdirError: before anything is compiled.
       NonFiniteError: if a loss became NaN or infinite.
+      CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
     display = display or Display()
     validate(config)
     dataset, loading_seconds = load(config, display, dataset)
     workdir = prepare_workdir(workdir)
-    _write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
-    _write_json(workdir / "data.json", dataset.facts())
+    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoints.keep_last, config.checkpoints.keep_every)
+    if checkpoints.iterations:
+        check_same_config(workdir, config, override=override)
+    write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+    write_json(workdir / "data.json", dataset.facts())
     report.save_contact_sheet(workdir / "data.png", dataset.images, dataset.labels, dataset.class_names, dataset.name)
 
     keys = split_seed(config.seed)
     algorithm = build_algorithm(config, dataset.images.shape[-1])
-    state = init_state(algorithm, keys.init)
+    restored = checkpoints.restore(abstract_state(algorithm), display.warn)
+    state, start = restored or (init_state(algorithm, keys.init), 0)
+    checkpoints.forget_after(start)
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
-    display.introduce(config, dataset, loading_seconds, placement, state.params, workdir)
+    display.introduce(config, dataset, loading_seconds, placement, state.params, workdir, start)
 
     training = config.training
     seen = training.iterations * training.discriminator_steps * training.batch_size
@@ -168,20 +140,25 @@ def train(config, workdir, display=None, dataset=None):
     sample = Examples(dataset.images[chosen], None if dataset.labels is None else dataset.labels[chosen])
 
     started = time.monotonic()
-    state = _train(config, algorithm, state, _loader(config, dataset, placement, keys), sample, keys, workdir, display)
+    trainer = Trainer(algorithm, _loader(config, dataset, placement, keys), keys.noise, training.iterations_per_call)
+    state, done = _train(config, trainer, state, start, sample, checkpoints, workdir, display)
     seconds = time.monotonic() - started
-    scores, clusters = score(algorithm.model, state, *sample, config.evaluation.batch_size)
+    if done < training.iterations:
+        display.interrupted(done, training.iterations, workdir)
+        return algorithm, state, None
 
+    scores, clusters = score(algorithm.model, state, *sample, config.evaluation.batch_size)
     results = {
         "iterations": training.iterations,
         "seed": config.seed,
         "variant": config.variant,
         "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
+        "resumed_at": start,
         "training_seconds": round(seconds, 1),
         **scores,
     }
     draw_pictures(config, algorithm, state, sample, clusters, dataset.class_names, keys.evaluation, workdir)
-    _write_json(workdir / "results.json", results)
+    write_json(workdir / "results.json", results)
     display.conclude(results, len(dataset.images), workdir)
     return algorithm, state, results
 
@@ -192,61 +169,46 @@ def _loader(config, dataset, placement, keys):
     return kind(dataset.images, labels, keys.data, config.training.discriminator_steps, config.training.batch_size)
 
 
-def _train(config, algorithm, state, loader, sample, keys, workdir, display):
-    trainer = Trainer(algorithm, loader, keys.noise, config.training.iterations_per_call)
-    total, every = config.training.iterations, config.evaluation.every or config.training.iterations
-    with open(workdir / "metrics.jsonl", "w") as log, display.training(total) as progress:
+def next_stop(done, total, *intervals):
+    """Where training pauses next: at a multiple of an interval, or at the end.
+
+    Args:
+      done, total: iterations.
+      *intervals: iterations; 0 is never.
+
+    Returns:
+      An iteration above `done`.
+    """
+    return min([total, *((done // every + 1) * every for every in intervals if every)])
+
+
+def _train(config, trainer, state, done, sample, checkpoints, workdir, display):
+    """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
+    total, evaluation, every = config.training.iterations, config.evaluation, config.checkpoints.every
+    facts = {"config": json.loads(config.to_json_best_effort()), "versions": versions()}
+    with (
+        open_log(workdir / "metrics.jsonl", done) as log,
+        display.training(total, done) as progress,
+        contextlib.closing(checkpoints),
+        catch_sigterm() as stop_requested,
+    ):
+
+        def write(iteration, values):
+            log.write(json.dumps({"iteration": iteration, **values}) + "\n")
+            log.flush()
 
         def record(iteration, metrics):
             latest = {name: float(values[-1]) for name, values in metrics.items()}
-            log.write(json.dumps({"iteration": iteration, **latest}) + "\n")
-            log.flush()
+            write(iteration, latest)
             progress.advance(iteration, latest)
 
-        for start in range(0, total, every):
-            stop = min(start + every, total)
-            state = trainer.run(state, start, stop, record)
-            if stop < total:
-                scores, _ = score(algorithm.model, state, *sample, config.evaluation.batch_size)
-                log.write(json.dumps({"iteration": stop, **scores}) + "\n")
-                progress.scores(stop, scores)
-    return state
-
-
-def draw_pictures(config, algorithm, state, sample, clusters, class_names, key, workdir):
-    """Writes the cluster sheet and the reconstructions, by the EMA generator with standing statistics.
-
-    Args:
-      config: the configuration.
-      algorithm: the `Algorithm`.
-      state: the `TrainState`.
-      sample: `Examples`, real images to describe and reconstruct.
-      clusters: of the sample.
-      class_names: one per class, or None.
-      key: PRNG key.
-      workdir: `pathlib.Path`.
-    """
-    model, settings = algorithm.model, config.evaluation
-    num_clusters, count = model.prior.num_components, settings.samples_per_cluster
-    statistics_key, latents_key = jax.random.split(key)
-    buffers = standing_statistics(model, state, statistics_key, settings.standing_passes, config.training.batch_size)
-    y = jnp.repeat(jnp.arange(num_clusters), count)
-    eps = draw_latents(latents_key, y.shape, model.prior).eps
-    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
-    sheet = generate_images(model, state, buffers, z, y).reshape(num_clusters, count, *model.image_shape)
-    descriptions = report.describe_clusters(clusters, num_clusters, sample.labels, class_names)
-    report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
-
-    pairs = max(count // 2, 1)
-    occupied = [cluster for cluster in range(num_clusters) if (clusters == cluster).any()]
-    # A cluster of fewer images than a row has places repeats them.
-    chosen = np.concatenate([np.resize(np.flatnonzero(clusters == cluster), pairs) for cluster in occupied])
-    originals = sample.images[chosen]
-    decoded = reconstruct_images(model, state, buffers, originals, settings.batch_size)
-    shape = (len(occupied), pairs, *model.image_shape)
-    report.save_reconstructions(
-        workdir / "reconstructions.png",
-        np.asarray(to_float(originals)).reshape(shape),
-        decoded.reshape(shape),
-        [f"cluster {cluster}" for cluster in occupied],
-    )
+        while done < total and not stop_requested():
+            stop = next_stop(done, total, evaluation.every, every)
+            state, done = trainer.run(state, done, stop, record, stop_requested)
+            if evaluation.every and done % evaluation.every == 0 and done < total:
+                scores, _ = score(trainer.algorithm.model, state, *sample, evaluation.batch_size)
+                write(done, scores)
+                progress.scores(done, scores)
+            if done == total or stop_requested() or (every and done % every == 0):
+                checkpoints.save(state, done, facts)
+    return state, done

@@ -1,27 +1,11 @@
 """The program as a person runs it: a short run from the command line, and mistakes that end in one line."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
-
-
-def launch(*arguments):
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "MPCC_JAX_CACHE": str(ROOT / ".cache" / "data"),
-        "COLUMNS": "120",
-    }
-    command = [sys.executable, "launch.py", "--config", "configs/digits.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+from tests.processes import launch
 
 
 def test_a_short_run_trains_scores_and_draws(tmp_path):

@@ -5,6 +5,7 @@ a loader's position: training that goes on at iteration i asks for the calls fro
 """
 
 import functools
+import itertools
 import math
 import os
 
@@ -18,6 +19,21 @@ from mpcc_jax.data.sampler import Examples, epoch_order, gather
 # Of the device's memory; the rest is for the networks.
 DEVICE_SHARE = 0.25
 READ_AHEAD = 4
+
+
+def call_bounds(start, stop, iterations_per_call):
+    """Where calls begin and end. None crosses a multiple of their length, so a resumed run makes the same calls.
+
+    Args:
+      start, stop: iterations.
+      iterations_per_call: the length of a call.
+
+    Returns:
+      Pairs (first, behind the last).
+    """
+    inner = range((start // iterations_per_call + 1) * iterations_per_call, stop, iterations_per_call)
+    edges = [start, *inner, stop]
+    return list(itertools.pairwise(edges)) if start < stop else []
 
 
 def device_memory():
@@ -76,14 +92,14 @@ class DeviceLoader:
 
         Args:
           start, stop: iterations.
-          iterations_per_call: how many come at once, fewer at the end.
+          iterations_per_call: how many come at once, fewer at the edges (`call_bounds`).
 
         Yields:
           `Examples` on the device, images [iterations, D_steps, B, H, W, C].
         """
         per_iteration, count = math.prod(self._shape), len(self._images)
-        for first in range(start, stop, iterations_per_call):
-            iterations = min(iterations_per_call, stop - first)
+        for first, last in call_bounds(start, stop, iterations_per_call):
+            iterations = last - first
             epoch, offset = divmod(first * per_iteration, count)
             num_epochs = -(-iterations * per_iteration // count) + 1
             orders = [self._order(np.uint32(epoch + number)) for number in range(num_epochs)]
@@ -129,16 +145,17 @@ class StreamLoader:
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             return np.asarray(epoch_order(self._key, epoch, len(self._images)))
 
-    def read(self, iteration):
-        """This host's examples of one iteration.
+    def read(self, first, last):
+        """This host's examples of one call.
 
         Args:
-          iteration: from 0.
+          first, last: its first iteration, and the one behind its last.
 
         Returns:
-          `Examples` in NumPy arrays, images [D_steps, B / hosts, H, W, C].
+          `Examples` in NumPy arrays, images [iterations, D_steps, B / hosts, H, W, C].
         """
-        epochs, offsets = np.divmod(iteration * self._per_iteration + self._positions, len(self._images))
+        starts = self._per_iteration * np.arange(first, last)[:, None, None]
+        epochs, offsets = np.divmod(starts + self._positions, len(self._images))
         indices = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
@@ -150,7 +167,7 @@ class StreamLoader:
 
         Args:
           start, stop: iterations.
-          iterations_per_call: how many come at once, fewer at the end.
+          iterations_per_call: how many come at once, fewer at the edges (`call_bounds`).
 
         Yields:
           `Examples` on the device, images [iterations, D_steps, B / hosts, H, W, C].
@@ -158,8 +175,8 @@ class StreamLoader:
         import grain
 
         options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=2 * self._num_threads)
-        calls = grain.MapDataset.range(start, stop).map(lambda iteration: tuple(self.read(int(iteration))))
-        calls = calls.batch(iterations_per_call).to_iter_dataset(options)
+        bounds = call_bounds(start, stop, iterations_per_call)
+        calls = grain.MapDataset.source(bounds).map(lambda call: tuple(self.read(*call))).to_iter_dataset(options)
         device = self._device or jax.local_devices()[0]
         for images, labels in grain.experimental.device_put(calls, device, cpu_buffer_size=2, device_buffer_size=2):
             yield Examples(images, labels)

@@ -33,19 +33,21 @@ class Trainer:
     """Runs iterations of one algorithm on what a loader gives, compiling once per length of call.
 
     Attributes:
+      algorithm: the `Algorithm`.
       loader: a `DeviceLoader` or a `StreamLoader`.
       noise_key: the run's PRNG key for noise.
       iterations_per_call: iterations in one compiled call.
     """
 
     def __init__(self, algorithm, loader, noise_key, iterations_per_call):
-        """Args: algorithm: the `Algorithm`; the others as the attributes."""
+        """Args: as the attributes."""
+        self.algorithm = algorithm
         self.loader = loader
         self.noise_key = noise_key
         self.iterations_per_call = iterations_per_call
         self._program = compile_train_many(algorithm)
 
-    def run(self, state, start, stop, report):
+    def run(self, state, start, stop, report, should_stop=lambda: False):
         """Trains from iteration `start` to iteration `stop`.
 
         Args:
@@ -53,9 +55,10 @@ class Trainer:
           start, stop: iterations.
           report: called with (iterations finished, metrics by name, each [iterations of the call]) after every call,
             while the next one is running.
+          should_stop: asked after every call whether to stop early.
 
         Returns:
-          The `TrainState` after `stop` iterations.
+          The `TrainState`, and how many iterations it has; all their metrics have been checked.
 
         Raises:
           NonFiniteError: if a loss became NaN or infinite.
@@ -67,9 +70,11 @@ class Trainer:
                 self._read(*pending, report)
             pending = (done, done + len(examples.images), metrics)
             done = pending[1]
+            if should_stop():
+                break
         if pending is not None:
             self._read(*pending, report)
-        return state
+        return state, done
 
     @staticmethod
     def _read(first, last, metrics, report):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.data import DataError, loaders
-from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
+from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, call_bounds, choose_placement
 from mpcc_jax.data.sampler import epoch_order
 
 COUNT, STEPS, BATCH = 21, 2, 4
@@ -49,6 +49,13 @@ def test_both_placements_give_the_same_examples():
     np.testing.assert_array_equal(collect(make(DeviceLoader), 3, 20)[0], collect(make(StreamLoader), 3, 20)[0])
 
 
+def test_calls_never_cross_a_multiple_of_their_length():
+    assert call_bounds(0, 7, 3) == [(0, 3), (3, 6), (6, 7)]
+    assert call_bounds(4, 12, 3) == [(4, 6), (6, 9), (9, 12)]
+    assert call_bounds(4, 5, 3) == [(4, 5)]
+    assert call_bounds(5, 5, 3) == []
+
+
 def test_two_hosts_together_read_what_one_would():
     whole, _ = collect(make(StreamLoader), 0, 11)
     parts = [collect(make(StreamLoader, host=(index, 2)), 0, 11)[0] for index in range(2)]
@@ -64,7 +71,8 @@ def test_a_restored_loader_goes_on_at_the_same_example(kind):
     stopped = make(kind).calls(0, 13, 5)
     first = next(stopped)
     stopped.close()
-    rest, _ = collect(make(kind), len(first.labels), 13, per_call=3)
+    rest, lengths = collect(make(kind), len(first.labels), 13, per_call=3)
+    assert lengths == [1, 3, 3, 1]
     np.testing.assert_array_equal(np.concatenate([first.labels, rest]), whole)
 
 

@@ -28,21 +28,29 @@ class Program:
         return run
 
 
-def run(monkeypatch, algorithm, start, stop, broken=None):
+def run(monkeypatch, algorithm, start, stop, broken=None, should_stop=lambda: False):
     program, reports = Program(broken), []
     monkeypatch.setattr(loop, "compile_train_many", program.compile)
     loader = DeviceLoader(np.zeros((4, 8, 8, 1), np.uint8), None, jax.random.key(0), 2, 8)
     trainer = Trainer(algorithm, loader, jax.random.key(1), 10)
-    state = trainer.run(start, start, stop, lambda *report: reports.append(report))
+    state, done = trainer.run(start, start, stop, lambda *report: reports.append(report), should_stop)
+    assert done == state
     return state, program.calls, reports
 
 
 def test_every_iteration_runs_once_and_is_reported(monkeypatch, algorithm):
-    state, calls, reports = run(monkeypatch, algorithm, 5, 30)
-    assert state == 30
-    assert calls == [10, 10, 5]
-    assert [iteration for iteration, _ in reports] == [15, 25, 30]
-    np.testing.assert_array_equal(np.concatenate([metrics["loss"] for _, metrics in reports]), np.arange(5, 30))
+    state, calls, reports = run(monkeypatch, algorithm, 5, 32)
+    assert state == 32
+    assert calls == [5, 10, 10, 2]
+    assert [iteration for iteration, _ in reports] == [10, 20, 30, 32]
+    np.testing.assert_array_equal(np.concatenate([metrics["loss"] for _, metrics in reports]), np.arange(5, 32))
+
+
+def test_a_run_that_is_asked_to_stop_finishes_its_call(monkeypatch, algorithm):
+    answers = iter([False, True])
+    state, calls, reports = run(monkeypatch, algorithm, 0, 1000, should_stop=lambda: next(answers))
+    assert (state, calls) == (20, [10, 10])
+    assert reports[-1][0] == 20
 
 
 def test_a_run_that_is_not_finite_stops_and_says_where(monkeypatch, algorithm):

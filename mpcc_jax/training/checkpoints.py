@@ -1,0 +1,147 @@
+"""Checkpoints of a run: the whole state, written beside training by orbax, complete or absent."""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written or read; the message says which, why, and what is still there."""
+
+
+@jax.jit
+def _is_finite(state):
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+
+
+# The next iterations reuse the memory of the state while the copy is still being written.
+_copy = jax.jit(functools.partial(jax.tree.map, jnp.copy))
+
+
+def _first_line(error):
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+class Checkpoints:
+    """The checkpoints in one directory, by iteration.
+
+    Attributes:
+      directory: `pathlib.Path`.
+    """
+
+    def __init__(self, directory, keep_last=3, keep_every=0):
+        """Opens or makes the directory, and removes what a killed process left half-written.
+
+        Args:
+          directory: `pathlib.Path`.
+          keep_last: how many of the newest are kept.
+          keep_every: checkpoints of iterations that this divides are kept too; 0 is none.
+        """
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as policies
+
+        kept = [policies.LatestN(keep_last)]
+        if keep_every:
+            kept.append(policies.EveryNSteps(keep_every))
+        self.directory = directory
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+            ),
+        )
+
+    @property
+    def iterations(self):
+        """Iterations with a complete checkpoint, sorted."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state, iteration, facts):
+        """Copies the state and writes it while training goes on; nothing if that iteration is saved already.
+
+        Args:
+          state: the `TrainState`.
+          iteration: finished iterations.
+          facts: a dictionary that JSON can hold, kept beside the state.
+
+        Raises:
+          CheckpointError: if the state is not finite, or this or the checkpoint before could not be written.
+        """
+        if iteration in self._manager.all_steps():
+            return
+        if not _is_finite(state):
+            raise CheckpointError(
+                f"the state after iteration {iteration} is not finite, so it is not saved. {self._what_is_left()}"
+            )
+        args = self._ocp.args
+        with self._reporting():
+            self._manager.save(
+                iteration, args=args.Composite(state=args.StandardSave(_copy(state)), facts=args.JsonSave(facts))
+            )
+
+    def restore(self, abstract_state, report):
+        """The newest checkpoint that can be read. Damaged ones are reported and removed.
+
+        Args:
+          abstract_state: the state's shapes, types and shardings, as `jax.ShapeDtypeStruct`s.
+          report: called with a sentence for every damaged checkpoint.
+
+        Returns:
+          The `TrainState` and its iteration; None if there is no checkpoint.
+
+        Raises:
+          CheckpointError: if there are checkpoints, and none can be read.
+        """
+        args, found = self._ocp.args, self.iterations
+        for iteration in reversed(found):
+            try:
+                restored = self._manager.restore(
+                    iteration, args=args.Composite(state=args.StandardRestore(abstract_state))
+                )
+                return restored.state, iteration
+            except Exception as error:
+                # Whatever orbax or its storage raises for a damaged file.
+                report(f"the checkpoint of iteration {iteration} cannot be read ({_first_line(error)}).")
+        if found:
+            raise CheckpointError(
+                f"none of the checkpoints {found} in {self.directory} can be read. Is the model another one? If they "
+                "are damaged, remove that folder to start anew."
+            )
+        return None
+
+    def forget_after(self, iteration):
+        """Removes checkpoints beyond an iteration, which training is about to reach again.
+
+        Args:
+          iteration: of the checkpoint that was restored.
+        """
+        for later in [one for one in self.iterations if one > iteration]:
+            self._manager.delete(later)
+
+    def close(self):
+        """Waits until all is written.
+
+        Raises:
+          CheckpointError: if something could not be written.
+        """
+        with self._reporting():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    def _what_is_left(self):
+        return f"Checkpoints that are complete: {self.iterations or 'none'} in {self.directory}."
+
+    @contextlib.contextmanager
+    def _reporting(self):
+        """Turns what storage raises into a `CheckpointError`."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"a checkpoint could not be written in {self.directory} ({_first_line(error)}). Training stopped. "
+                f"{self._what_is_left()}"
+            ) from error

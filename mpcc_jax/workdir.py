@@ -1,0 +1,115 @@
+"""The directory of a run: who may write there, the configuration it belongs to, and its log."""
+
+import contextlib
+import json
+import os
+import pathlib
+import tempfile
+
+from mpcc_jax.config import ConfigError
+
+
+class WorkdirError(OSError):
+    """A working directory that cannot be used; the message says which and why."""
+
+
+def prepare_workdir(workdir):
+    """Makes the directory of a run and checks that files can be written there.
+
+    Args:
+      workdir: path.
+
+    Returns:
+      `pathlib.Path`.
+
+    Raises:
+      WorkdirError: if it cannot be made or written.
+    """
+    path = pathlib.Path(workdir).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise WorkdirError(f"--workdir is {str(workdir)!r}, which cannot be written ({error.strerror}).") from error
+    return path
+
+
+def write_json(path, content):
+    """Writes beside and renames, so that a kill leaves the old file or the new one.
+
+    Args:
+      path: `pathlib.Path` of the file.
+      content: what JSON can hold.
+    """
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def flatten(settings, prefix=""):
+    """Values by dotted name.
+
+    Args:
+      settings: nested dictionaries.
+      prefix: of the names.
+
+    Returns:
+      A flat dictionary.
+    """
+    flat = {}
+    for name, value in settings.items():
+        flat.update(flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat
+
+
+def check_same_config(workdir, config, *, override):
+    """Whether a run that is to be resumed was started with this configuration.
+
+    Args:
+      workdir: `pathlib.Path`.
+      config: the configuration.
+      override: whether to go on with another one.
+
+    Raises:
+      ConfigError: lists every field that differs.
+      WorkdirError: if there are checkpoints, but no configuration that they belong to.
+    """
+    try:
+        before = flatten(json.loads((workdir / "config.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise WorkdirError(
+            f"--workdir is {str(workdir)!r}, which has checkpoints but no readable config.json, so it is not known "
+            "what they belong to. Choose another."
+        ) from error
+    now = flatten(json.loads(config.to_json_best_effort()))
+    fields = [field for field in {**before, **now} if before.get(field, "(no such field)") != now.get(field, "(none)")]
+    if fields and not override:
+        changes = "; ".join(f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}" for field in fields)
+        raise ConfigError(
+            f"the run in {workdir} was started with another configuration: {changes}. Go on with the new one by "
+            "--resume=override, or choose another --workdir."
+        )
+
+
+def open_log(path, iteration):
+    """The log of a run, cut back to an iteration.
+
+    Args:
+      path: of the file, a JSON object per line.
+      iteration: what was logged after it is dropped, since it will be done again.
+
+    Returns:
+      An open file at its end.
+    """
+    kept = []
+    if iteration and path.exists():
+        for line in path.read_text().splitlines():
+            # A kill may leave half a line.
+            with contextlib.suppress(ValueError):
+                if json.loads(line)["iteration"] <= iteration:
+                    kept.append(line + "\n")
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    os.replace(partial, path)
+    return open(path, "a")

@@ -1,0 +1,35 @@
+"""The program in processes of its own, with the compilation cache of the tests."""
+
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+ENVIRONMENT = {
+    **os.environ,
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "MPCC_JAX_CACHE": str(ROOT / ".cache" / "data"),
+    "COLUMNS": "120",
+}
+
+
+def start(*arguments):
+    """Starts launch.py on the digits; what it prints can be read from it."""
+    command = [sys.executable, "launch.py", "--config", "configs/digits.py", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, text=True, **pipes)
+
+
+def finish(process, timeout=600):
+    """Waits for a process."""
+    with process:
+        output, errors = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def launch(*arguments):
+    """Runs launch.py on the digits to its end."""
+    return finish(start(*arguments))

@@ -1,0 +1,56 @@
+"""The directory of a run: its configuration and its log."""
+
+import json
+
+import pytest
+
+from mpcc_jax.config import ConfigError
+from mpcc_jax.workdir import WorkdirError, check_same_config, open_log, prepare_workdir, write_json
+from tests.conftest import tiny_config
+
+
+def start_run(workdir):
+    write_json(workdir / "config.json", json.loads(tiny_config().to_json_best_effort()))
+
+
+def test_the_same_configuration_goes_on(tmp_path):
+    start_run(tmp_path)
+    check_same_config(tmp_path, tiny_config(), override=False)
+
+
+def test_another_configuration_is_shown_and_refused(tmp_path):
+    start_run(tmp_path)
+    config = tiny_config()
+    config.seed = 4
+    config.conventions.upsampling = "nearest"
+    with pytest.raises(ConfigError) as error:
+        check_same_config(tmp_path, config, override=False)
+    for text in (
+        "config.seed was 0 and is 4",
+        "config.conventions.upsampling was None and is 'nearest'",
+        "--resume=override",
+    ):
+        assert text in str(error.value)
+    check_same_config(tmp_path, config, override=True)
+
+
+def test_checkpoints_of_something_else_are_refused(tmp_path):
+    with pytest.raises(WorkdirError, match=r"no readable config.json, so it is not known what they belong to"):
+        check_same_config(tmp_path, tiny_config(), override=True)
+
+
+def test_the_log_is_cut_back_to_what_is_kept(tmp_path):
+    lines = [json.dumps({"iteration": iteration, "loss": 1.0}) for iteration in (10, 20, 30)]
+    (tmp_path / "log").write_text("\n".join([*lines, '{"iteration": 40, "lo']))
+    with open_log(tmp_path / "log", 20) as log:
+        log.write("next\n")
+    assert (tmp_path / "log").read_text().splitlines() == [*lines[:2], "next"]
+    open_log(tmp_path / "log", 0).close()
+    assert (tmp_path / "log").read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkdirError, match=r"which cannot be written \(Not a directory\)"):
+        prepare_workdir(tmp_path / "file" / "run")

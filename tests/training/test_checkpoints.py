@@ -1,0 +1,147 @@
+"""Checkpoints: bitwise, complete or absent, the newest readable one, and never of a state that is not finite."""
+
+import resource
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
+from mpcc_jax.training.state import abstract_state
+from tests.conftest import ROOT
+
+
+def make_state(iteration):
+    rng = np.random.default_rng(iteration)
+    return {"weights": jnp.asarray(rng.normal(size=(20, 30)), jnp.float32), "iteration": jnp.int32(iteration)}
+
+
+def abstract(state):
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def save(directory, *iterations, **options):
+    checkpoints = Checkpoints(directory, **options)
+    for iteration in iterations:
+        checkpoints.save(make_state(iteration), iteration, {"seed": 1})
+    checkpoints.close()
+
+
+def restore(directory):
+    warnings = []
+    checkpoints = Checkpoints(directory)
+    restored = checkpoints.restore(abstract(make_state(0)), warnings.append)
+    return restored, warnings, checkpoints.iterations
+
+
+def test_the_newest_comes_back_bit_for_bit(tmp_path):
+    save(tmp_path, 10, 20)
+    (state, iteration), warnings, _ = restore(tmp_path)
+    assert (iteration, warnings) == (20, [])
+    jax.tree.map(np.testing.assert_array_equal, state, make_state(20))
+    assert state["weights"].dtype == np.float32
+
+
+def test_no_checkpoint(tmp_path):
+    assert restore(tmp_path) == (None, [], [])
+
+
+def test_the_last_ones_and_every_so_many_th_are_kept(tmp_path):
+    save(tmp_path, *range(10, 110, 10), keep_last=2, keep_every=40)
+    assert restore(tmp_path)[2] == [40, 80, 90, 100]
+
+
+def test_the_state_may_be_reused_while_it_is_written(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    state, reuse = make_state(1), jax.jit(lambda state: jax.tree.map(lambda x: x * 0, state), donate_argnums=0)
+    for iteration in range(1, 6):
+        checkpoints.save(state, iteration, {})
+        reuse(state)
+        state = make_state(iteration + 1)
+    checkpoints.close()
+    (state, _), _, _ = restore(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, state, make_state(5))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    save(tmp_path, 10, 20, 30)
+    shutil.rmtree(tmp_path / "30" / "state")
+    for file in (tmp_path / "20" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (state, iteration), warnings, _ = restore(tmp_path)
+    assert iteration == 10
+    jax.tree.map(np.testing.assert_array_equal, state, make_state(10))
+    assert [warning.split(" (")[0] for warning in warnings] == [
+        "the checkpoint of iteration 30 cannot be read",
+        "the checkpoint of iteration 20 cannot be read",
+    ]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.forget_after(10)
+    checkpoints.save(make_state(20), 20, {})
+    checkpoints.close()
+    assert restore(tmp_path)[0][1] == 20
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path):
+    save(tmp_path, 10)
+    shutil.rmtree(tmp_path / "10" / "state")
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[10\] in .* can be read"):
+        restore(tmp_path)
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    save(tmp_path, 10)
+    checkpoints = Checkpoints(tmp_path)
+    state = make_state(20)
+    state["weights"] = state["weights"].at[3, 4].set(jnp.nan)
+    with pytest.raises(CheckpointError, match=r"after iteration 20 is not finite.* complete: \[10\]"):
+        checkpoints.save(state, 20, {})
+    checkpoints.close()
+    assert restore(tmp_path)[0][1] == 10
+
+
+def test_what_a_killed_process_left_is_not_a_checkpoint(tmp_path):
+    save(tmp_path, 10)
+    shutil.copytree(tmp_path / "10", tmp_path / "20.orbax-checkpoint-tmp")
+    (_, iteration), warnings, _ = restore(tmp_path)
+    assert (iteration, warnings) == (10, [])
+    assert not (tmp_path / "20.orbax-checkpoint-tmp").exists()
+
+
+def test_a_full_disk_stops_with_a_message_and_leaves_the_earlier_ones(tmp_path):
+    """A limit on the size of files stands for the full disk: both end in a write that fails."""
+    script = """
+        import pathlib, resource, sys
+        import jax.numpy as jnp
+        from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
+        checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+        checkpoints.save({"weights": jnp.arange(100.0)}, 10, {})
+        checkpoints._manager.wait_until_finished()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        try:
+            import jax
+            checkpoints.save({"weights": jax.random.normal(jax.random.key(0), (1000, 1000))}, 20, {})
+            checkpoints.close()
+        except CheckpointError as error:
+            print("error:", error)
+    """
+    assert resource.RLIMIT_FSIZE is not None
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert "error: a checkpoint could not be written in" in run.stdout, run.stderr
+    assert "complete: [10]" in run.stdout
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.iterations == [10]
+
+
+def test_the_abstract_state_is_the_state(algorithm, state):
+    assert jax.tree.structure(abstract_state(algorithm)) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(abstract_state(algorithm)), jax.tree.leaves(state), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
