@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/python launch.py --config configs/digits.py --workdir $(WORKDIR) --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -74,13 +74,14 @@ def _timed(function, *arguments):
     return result, time.perf_counter() - start
 
 
-def measure(config, image_channels, rounds):
+def measure(config, image_channels, rounds, iterations=1):
     """Runs the benchmark and prints its table.
 
     Args:
       config: the configuration.
       image_channels: 1 or 3.
       rounds: how often the iteration and the matmuls alternate.
+      iterations: in one compiled call, whose time is divided by it.
 
     Returns:
       Median seconds by name: "iteration", "numpy", "jax".
@@ -93,7 +94,7 @@ def measure(config, image_channels, rounds):
     keys = tuple(jax.random.split(jax.random.key(1)))
     algorithm = build_algorithm(config, image_channels)
     loader = DeviceLoader(images, None, keys[0], algorithm.discriminator_steps, algorithm.batch_size)
-    examples = next(loader.calls(0, 1, 1))
+    examples = next(loader.calls(0, iterations, iterations))
     state = init_state(algorithm, jax.random.key(0))
 
     started = time.perf_counter()
@@ -112,7 +113,7 @@ def measure(config, image_channels, rounds):
     times = {"iteration": [], "numpy": [], "jax": []}
     for _ in range(rounds + 1):
         (state, _), seconds = _timed(program, state, examples, keys[1])
-        times["iteration"].append(seconds)
+        times["iteration"].append(seconds / iterations)
         times["numpy"].append(_timed(np.matmul, a, b)[1] * repeats)
         times["jax"].append(_timed(jax_matmul, jax_a, jax_b)[1] * repeats)
     times = {name: values[1:] for name, values in times.items()}  # the first round warms up

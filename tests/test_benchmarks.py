@@ -36,7 +36,7 @@ def test_the_work_of_a_tiny_network_by_hand():
 
 
 def test_the_benchmark_runs(capsys):
-    medians = measure(tiny_config(), 1, rounds=1)
+    medians = measure(tiny_config(), 1, rounds=1, iterations=2)
     assert set(medians) == {"iteration", "numpy", "jax"}
     output = capsys.readouterr().out
     assert "compiling" in output

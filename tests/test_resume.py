@@ -13,11 +13,12 @@ from tests.processes import finish, launch, start
 SETTINGS = {
     "model.channels": 1,
     "training.batch_size": 8,
-    "training.iterations": 240,
+    "training.iterations": 120,
     "training.iterations_per_call": 2,
-    "checkpoints.every": 20,
+    "checkpoints.every": 10,
     "checkpoints.keep_last": 2,
     "evaluation.samples_per_cluster": 2,
+    "evaluation.num_images": 100,
 }
 OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
 
@@ -53,7 +54,7 @@ def test_signals_change_nothing_in_the_end(tmp_path):
 
     workdir, rng = tmp_path / "interrupted", random.Random()
     for number, which in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGKILL)):
-        reached = 40 * number + rng.randrange(30, 50)
+        reached = 20 * number + rng.randrange(14, 26)
         run = interrupt(workdir, reached, which)
         if which is signal.SIGTERM:
             assert run.returncode == 0, run.stderr
@@ -66,11 +67,11 @@ def test_signals_change_nothing_in_the_end(tmp_path):
     assert "resumed" in last.stdout
 
     (iteration, resumed), (_, expected) = checkpoint(workdir), checkpoint(tmp_path / "whole")
-    assert iteration == 240
+    assert iteration == 120
     import jax
 
     jax.tree.map(np.testing.assert_array_equal, resumed, expected)
-    assert logged(workdir) == logged(tmp_path / "whole") == list(range(2, 241, 2))
+    assert logged(workdir) == logged(tmp_path / "whole") == list(range(2, 121, 2))
 
     # A finished run is only scored again; another configuration is refused.
     refused = launch("--workdir", str(workdir), *OVERRIDES, "--config.seed=5")
