@@ -24,6 +24,14 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+# Files of a minute and more; begun first, so that no process is left alone with one of them at the end.
+LONG_FILES = ("test_iteration.py", "test_resume.py", "test_trajectory.py", "test_phases.py", "test_released.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 SMALL_IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
 
 
