@@ -202,13 +202,16 @@ def _train(config, trainer, state, done, sample, checkpoints, workdir, display):
             write(iteration, latest)
             progress.advance(iteration, latest)
 
-        while done < total and not stop_requested():
+        while done < total:
             stop = next_stop(done, total, evaluation.every, every)
             state, done = trainer.run(state, done, stop, record, stop_requested)
             if evaluation.every and done % evaluation.every == 0 and done < total:
                 scores, _ = score(trainer.algorithm.model, state, *sample, evaluation.batch_size)
                 write(done, scores)
                 progress.scores(done, scores)
-            if done == total or stop_requested() or (every and done % every == 0):
+            stopping = done == total or stop_requested()
+            if stopping or (every and done % every == 0):
                 checkpoints.save(state, done, facts)
+            if stopping:
+                break
     return state, done
