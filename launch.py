@@ -17,7 +17,23 @@ RESUME = flags.DEFINE_enum(
     ["auto", "override"],
     "A run in --workdir goes on where it stopped; override lets it go on with another configuration.",
 )
-MODE = flags.DEFINE_enum("mode", "train", ["train", "prepare"], "Train, or download and prepare the data once.")
+INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Working directory or checkpoint of another run; a new run starts from its weights."
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run of several processes.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+COORDINATOR_TIMEOUT = flags.DEFINE_integer(
+    "coordinator_timeout", 300, "Seconds that processes wait for each other at the start.", lower_bound=1
+)
+SEED = flags.DEFINE_integer("seed", None, "--mode=export: which seed of a run of several.")
+OUT = flags.DEFINE_string("out", None, "--mode=export: a new working directory for it.")
+MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "prepare", "export"],
+    "Train; download and prepare the data once; or make one seed of a run of several a run of its own.",
+)
 
 
 def main(argv):
@@ -25,24 +41,31 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.WARNING)
-    # TFDS recommends OpenCV at the first picture; Pillow decodes the same pixels.
-    logging.get_absl_logger().addFilter(lambda record: "OpenCV" not in record.getMessage())
+    # TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
+    noise = ("OpenCV", "Metadata file does not exist")
+    logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
     from mpcc_jax.config import ConfigError
     from mpcc_jax.data import DataError
+    from mpcc_jax.distributed import DistributedError, connect
     from mpcc_jax.experiment import prepare, train
+    from mpcc_jax.export import export_seed
     from mpcc_jax.training.checkpoints import CheckpointError
     from mpcc_jax.training.loop import NonFiniteError
     from mpcc_jax.workdir import WorkdirError
 
-    filename = config_flags.get_config_filename(flags.FLAGS["config"])
-    if not pathlib.Path(filename).is_file():
-        sys.exit(f"error: --config is {filename!r}, which is not a file; the experiments are in configs/.")
+    if MODE.value != "export":
+        filename = config_flags.get_config_filename(flags.FLAGS["config"])
+        if not filename or not pathlib.Path(filename).is_file():
+            sys.exit(f"error: --config is {filename!r}, which is not a file; the experiments are in configs/.")
     try:
-        if MODE.value == "prepare":
+        if MODE.value == "export":
+            export_seed(WORKDIR.value, SEED.value, OUT.value)
+        elif MODE.value == "prepare":
             prepare(CONFIG.value)
         else:
-            train(CONFIG.value, WORKDIR.value, override=RESUME.value == "override")
-    except (ConfigError, DataError, WorkdirError) as error:
+            connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, COORDINATOR_TIMEOUT.value)
+            train(CONFIG.value, WORKDIR.value, override=RESUME.value == "override", init_from=INIT_FROM.value)
+    except (ConfigError, DataError, DistributedError, WorkdirError) as error:
         sys.exit(f"error: {error}")
     except (CheckpointError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -68,11 +91,23 @@ def parse_flags(argv):
         sys.exit(f"error: {error}")
 
 
-if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
+def require(field, modes, reason):
+    """Makes a flag necessary in some modes.
+
+    Args:
+      field: the flag.
+      modes: in which.
+      reason: what to say.
+    """
     flags.register_multi_flags_validator(
-        ["mode", "workdir"],
-        lambda values: values["mode"] != "train" or bool(values["workdir"]),
-        "--workdir must say where the results of training go.",
+        ["mode", field], lambda values: values["mode"] not in modes or values[field] is not None, reason
     )
+
+
+if __name__ == "__main__":
+    require("config", ("train", "prepare"), "--config must say which experiment, one of configs/.")
+    require("workdir", ("train",), "--workdir must say where the results of training go.")
+    require("workdir", ("export",), "--workdir must say which run.")
+    require("seed", ("export",), "--seed must say which of the run's seeds.")
+    require("out", ("export",), "--out must be a new working directory.")
     app.run(main, flags_parser=parse_flags)

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.iteration import load_config
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader
+from mpcc_jax.mesh import make_layout
 from mpcc_jax.training.iteration import compile_train_many
 from mpcc_jax.training.state import build_algorithm, init_state
 
@@ -40,14 +41,15 @@ def time_loader(loader, start, calls, iterations_per_call):
     return time.perf_counter() - began
 
 
-def time_training(algorithm, loader, iterations_per_call, rounds):
+def time_training(algorithm, layout, loader, iterations_per_call, rounds):
     """Seconds of single calls of the compiled iterations, compilation left out."""
-    state, program = init_state(algorithm, jax.random.key(0)), compile_train_many(algorithm)
+    keys = [layout.replicate_keys(jax.random.key(number)) for number in range(2)]
+    state, program = init_state(algorithm, keys[0], layout), compile_train_many(algorithm, layout)
     seconds = []
     for examples in loader.calls(0, (rounds + 1) * iterations_per_call, iterations_per_call):
         jax.block_until_ready(examples)
         began = time.perf_counter()
-        state, _ = jax.block_until_ready(program(state, examples, jax.random.key(1)))
+        state, _ = jax.block_until_ready(program(state, examples, keys[1]))
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 
@@ -66,12 +68,12 @@ def measure(config, image_channels, count, calls, rounds=5, *, training=True):
     Returns:
       Median images per second by name: "device", "stream" and, if timed, "training".
     """
-    algorithm = build_algorithm(config, image_channels)
+    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
     per_call = config.training.iterations_per_call
     images_per_call = per_call * algorithm.discriminator_steps * algorithm.batch_size
     with tempfile.TemporaryDirectory() as folder:
         images = write_images(pathlib.Path(folder) / "images.npy", count, config.data.resolution, image_channels)
-        shape = (jax.random.key(0), algorithm.discriminator_steps, algorithm.batch_size)
+        shape = ([jax.random.key(0)], algorithm.discriminator_steps, algorithm.batch_size, layout)
         loaders = {"device": DeviceLoader(images, None, *shape), "stream": StreamLoader(images, None, *shape)}
         rates = {name: [] for name in loaders}
         for turn in range(rounds + 1):
@@ -79,7 +81,7 @@ def measure(config, image_channels, count, calls, rounds=5, *, training=True):
                 seconds = time_loader(loader, turn * calls * per_call, calls, per_call)
                 rates[name].append(calls * images_per_call / seconds)
         if training:
-            times = time_training(algorithm, loaders["device"], per_call, rounds)
+            times = time_training(algorithm, layout, loaders["device"], per_call, rounds)
             rates["training"] = [0.0, *(images_per_call / seconds for seconds in times)]
     rates = {name: values[1:] for name, values in rates.items()}  # the first round warms up
     medians = {name: float(np.median(values)) for name, values in rates.items()}

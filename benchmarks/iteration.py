@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.data.loaders import DeviceLoader
+from mpcc_jax.mesh import make_layout
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.training.iteration import compile_train_many
 from mpcc_jax.training.state import build_algorithm, init_state
@@ -92,13 +93,14 @@ def measure(config, image_channels, rounds, iterations=1):
     size = config.data.resolution
     images = rng.integers(0, 256, (1000, size, size, image_channels)).astype(np.uint8)
     keys = tuple(jax.random.split(jax.random.key(1)))
-    algorithm = build_algorithm(config, image_channels)
-    loader = DeviceLoader(images, None, keys[0], algorithm.discriminator_steps, algorithm.batch_size)
+    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
+    loader = DeviceLoader(images, None, keys[:1], algorithm.discriminator_steps, algorithm.batch_size, layout)
     examples = next(loader.calls(0, iterations, iterations))
-    state = init_state(algorithm, jax.random.key(0))
+    state = init_state(algorithm, layout.replicate_keys(jax.random.key(0)), layout)
+    noise_key = layout.replicate_keys(keys[1])
 
     started = time.perf_counter()
-    lowered = compile_train_many(algorithm).lower(state, examples, keys[1])
+    lowered = compile_train_many(algorithm, layout).lower(state, examples, noise_key)
     traced = time.perf_counter()
     program = lowered.compile()
     compiled = time.perf_counter()
@@ -112,7 +114,7 @@ def measure(config, image_channels, rounds, iterations=1):
 
     times = {"iteration": [], "numpy": [], "jax": []}
     for _ in range(rounds + 1):
-        (state, _), seconds = _timed(program, state, examples, keys[1])
+        (state, _), seconds = _timed(program, state, examples, noise_key)
         times["iteration"].append(seconds / iterations)
         times["numpy"].append(_timed(np.matmul, a, b)[1] * repeats)
         times["jax"].append(_timed(jax_matmul, jax_a, jax_b)[1] * repeats)

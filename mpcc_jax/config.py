@@ -1,6 +1,7 @@
 """The configuration: every field with its default, and the checks that run before anything is compiled."""
 
 import dataclasses
+import math
 
 import ml_collections
 from ml_collections.config_dict import placeholder
@@ -12,6 +13,7 @@ from mpcc_jax.networks.architecture import ARCHITECTURES
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
+SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
 
 class ConfigError(ValueError):
@@ -26,6 +28,7 @@ def default_config():
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
     config.variant = "paper"  # "paper" or "released": mpcc_jax/conventions.py says what differs
     config.conventions = {field.name: placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
@@ -85,7 +88,29 @@ def default_config():
         "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
         "iterations_per_call": 10,
     }
-    config.checkpoints = {"every": 1000, "keep_last": 3, "keep_every": 0}  # iterations; every 0 is only at the end
+    config.mesh = {
+        "devices": 0,  # 0 is all of all hosts
+        "shard_optimizer": False,  # optimizer states and moving averages divided over devices, not copied
+    }
+    config.checkpoints = {
+        "every": 1000,  # iterations; 0 is only at the end
+        "keep_last": 3,
+        "keep_every": 0,
+        "best": "",  # keeps the best by this score without labels too, one of mpcc_jax/config.py's SCORES
+    }
+    config.logging = {
+        "every": 100,  # iterations; lines are means since the line before
+        "images_every": 1000,  # iterations; 0 is never
+        "tensorboard": True,
+    }
+    # Signs of collapse, looked for in every line of the log; a warning after `patience` lines in a row.
+    config.alarms = {
+        "after": 2000,  # iterations; before them little is in its place
+        "patience": 3,
+        "sigma_floor_ratio": 1.01,  # mean sigma of the prior over its floor, at or below which it has collapsed
+        "sigma_max": 20.0,
+        "discriminator_loss": 0.02,  # of real and generated images together, below which it has nothing to learn
+    }
     config.ema = {"decay": 0.9999, "start": 1000}
     config.evaluation = {
         "every": 0,  # iterations; 0 is only at the end
@@ -131,7 +156,10 @@ _AT_LEAST_ONE = (
     *(f"model.{name}" for name in ("channels", "latent_dim", "num_clusters", "power_iterations")),
     *(f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")),
     "training.iterations_per_call",
+    "num_seeds",
     "checkpoints.keep_last",
+    "logging.every",
+    "alarms.patience",
     *(f"evaluation.{name}" for name in ("batch_size", "standing_passes", "samples_per_cluster")),
 )
 _POSITIVE = (
@@ -147,6 +175,9 @@ _NOT_NEGATIVE = (
     "seed",
     "checkpoints.every",
     "checkpoints.keep_every",
+    "logging.images_every",
+    *(f"alarms.{name}" for name in ("after", "sigma_floor_ratio", "sigma_max", "discriminator_loss")),
+    "mesh.devices",
 )
 _DATA = (
     ("data.channels", lambda value: value in (0, 1, 3), "0 (found out), 1 (gray) or 3 (RGB)"),
@@ -180,7 +211,7 @@ def validate(config):
     conventions = resolve_conventions(config)
     for fields, holds, allowed in (
         (_AT_LEAST_ONE, lambda value: value >= 1, "a whole number, at least 1"),
-        (_POSITIVE, lambda value: value > 0, "a number above 0"),
+        (_POSITIVE, lambda value: 0 < value < math.inf, "a number above 0"),
         (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
         (_FRACTIONS, lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
         (["model.batch_norm_momentum"], lambda value: 0 < value <= 1, "a number above 0, at most 1"),
@@ -193,6 +224,14 @@ def validate(config):
     _one_of("prior.kind", config.prior.kind, PRIORS)
     _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
     _validate_latents(config, conventions)
+    if config.checkpoints.best:
+        _one_of("checkpoints.best", config.checkpoints.best, SCORES)
+        _check(
+            config.evaluation.every > 0,
+            "evaluation.every",
+            config.evaluation.every,
+            "above 0, because checkpoints.best chooses by what is scored on the way",
+        )
     _check(config.training.iterations < 2**31, "training.iterations", config.training.iterations, "below 2^31")
 
 

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mpcc_jax.training.state import state_shapes
+
 READING_PATIENCE = 5.0  # seconds between lines off a terminal
 SHOWN_METRICS = {
     "discriminator_loss_real": "D real",
@@ -19,6 +21,15 @@ SHOWN_METRICS = {
     "encoder_nll": "L_q",
     "membership_cross_entropy": "L_c",
     "prior_negative_entropy": "L_p",
+}
+
+SCORES = {
+    "accuracy_many_to_one": "accuracy, many to one (Eq. 11)",
+    "accuracy_one_to_one": "accuracy, one to one",
+    "nmi": "normalised mutual information",
+    "ari": "adjusted Rand index",
+    "mean_confidence": "mean confidence",
+    "silhouette": "silhouette of the latents",
 }
 
 
@@ -39,7 +50,8 @@ def describe_machine():
     """
     devices = jax.devices()
     named = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}), {named}"
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}){processes}, {named}"
 
 
 def _table(title, facts):
@@ -58,9 +70,9 @@ class Display:
       console: the rich console.
     """
 
-    def __init__(self, console=None):
-        """Args: console: a rich console; None is standard output."""
-        self.console = console or Console(highlight=False)
+    def __init__(self, console=None, *, quiet=False):
+        """Args: console: a rich console; None is standard output. quiet: whether to print nothing."""
+        self.console = console or Console(highlight=False, quiet=quiet)
 
     @contextlib.contextmanager
     def reading(self):
@@ -122,39 +134,46 @@ class Display:
             soft_wrap=True,
         )
 
-    def introduce(self, config, dataset, seconds, placement, params, workdir, start=0):
+    def introduce(self, run, seconds, placement, start=0, origin=None):
         """Prints machine, settings, data card and parameter overview.
 
         Args:
-          config: the configuration.
-          dataset: the `Dataset`.
+          run: the `Run`.
           seconds: that loading took.
           placement: "device" or "stream".
-          params: dictionary by part.
-          workdir: where results go.
           start: iterations that a resumed run has already.
+          origin: of the weights that it starts from, if they are another run's.
         """
         from clu import parameter_overview
 
-        training = config.training
-        run = {
+        config, dataset, mesh = run.config, run.dataset, run.layout.mesh
+        training, seeds = config.training, run.seeds
+        facts = {
             "machine": describe_machine(),
             "variant": config.variant,
             "network": f"C = {config.model.channels}, J = {config.model.latent_dim}, K = {config.model.num_clusters}, "
             f"{config.model.conditioning}",
             "training": f"{training.iterations} iterations of {training.discriminator_steps} D + 1 G + "
-            f"{training.encoder_steps} E steps, batch {training.batch_size}, seed {config.seed}",
-            "workdir": workdir,
+            f"{training.encoder_steps} E steps, batch {training.batch_size}, "
+            + (f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]} at once"),
+            "workdir": run.workdir,
         }
+        if mesh.size > 1:
+            facts["devices"] = f"{mesh.shape['batch']} for every batch" + (
+                f", {mesh.shape['seed']} groups of them for the seeds" if mesh.shape["seed"] > 1 else ""
+            )
         if start:
-            run["resumed"] = f"after {start} iterations"
-        self.console.print(_table("Run", run))
+            facts["resumed"] = f"after {start} iterations"
+        if origin:
+            facts["weights from"] = origin
+        self.console.print(_table("Run", facts))
         augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
         augmentation += ["mirroring"] if config.data.flip else []
         size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
         where = {"device": f"{size} in the device's memory", "stream": f"{size} streamed from disk or host memory"}
         more = {"augmentation": ", ".join(augmentation)} if augmentation else {}
         self.data(dataset, seconds, placement=where[placement], **more)
+        params = state_shapes(run.algorithm).params
         overview = parameter_overview.get_parameter_overview(params, include_stats=False)
         self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
 
@@ -191,29 +210,38 @@ class Display:
           count: images in the data set.
           workdir: `pathlib.Path`.
         """
-        names = {
-            "accuracy_many_to_one": "accuracy, many to one (Eq. 11)",
-            "accuracy_one_to_one": "accuracy, one to one",
-            "nmi": "normalised mutual information",
-            "ari": "adjusted Rand index",
-            "mean_confidence": "mean confidence",
-        }
-        facts = {text: f"{results[name]:.4f}" for name, text in names.items() if name in results}
-        if results["silhouette"] is not None:
-            facts["silhouette of the latents"] = f"{results['silhouette']:.4f}"
+        facts = self._seed_facts(results) if "members" in results else self._single_facts(results)
+        sample = results.get("members", [results])[0]["evaluated_images"]
+        if sample < count:
+            facts["scored on"] = (
+                f"{sample} of {count} images, drawn at random (all of them by --config.evaluation.num_images={count})"
+            )
+        if results["best_checkpoint"] is not None:
+            facts["best checkpoint"] = f"of iteration {results['best_checkpoint']}"
+        facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
+        pictures = sorted([*workdir.glob("*.png"), *workdir.glob("seed_*/*.png")])
+        facts["pictures"] = ", ".join(map(str, pictures))
+        self.console.print(_table("Result", facts))
+
+    @staticmethod
+    def _single_facts(results):
+        facts = {text: f"{results[name]:.4f}" for name, text in SCORES.items() if results.get(name) is not None}
         sizes = results["cluster_sizes"]
         facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
         if results["empty_clusters"]:
             facts["empty clusters"] = str(results["empty_clusters"])
-        if results["evaluated_images"] < count:
-            facts["scored on"] = (
-                f"{results['evaluated_images']} of {count} images, drawn at random "
-                f"(all of them by --config.evaluation.num_images={count})"
-            )
-        facts["cluster sizes"] = ", ".join(map(str, results["cluster_sizes"]))
-        facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
-        facts["pictures"] = ", ".join(str(path) for path in sorted(workdir.glob("*.png")))
-        self.console.print(_table("Result", facts))
+        return {**facts, "cluster sizes": ", ".join(map(str, sizes))}
+
+    @staticmethod
+    def _seed_facts(results):
+        members, mean, sd = results["members"], results["mean"], results["sd"]
+        names = {**SCORES, "cluster_entropy": "cluster entropy (nats)", "empty_clusters": "empty clusters"}
+        facts = {"seeds": ", ".join(str(scores["seed"]) for scores in members)}
+        for name, text in names.items():
+            if name in mean:
+                every = ", ".join(f"{scores[name]:.4g}" for scores in members)
+                facts[text] = f"{mean[name]:.4f} ± {sd[name]:.4f}  ({every})"
+        return facts
 
 
 class TrainingProgress:
@@ -249,12 +277,14 @@ class TrainingProgress:
             self._printed = tenth
             self._console.print(f"{iteration:>6}/{self._total}  {rate}  {losses}", soft_wrap=True)
 
-    def scores(self, iteration, scores):
+    def scores(self, iteration, scores, seed=None):
         """Prints an evaluation on the way.
 
         Args:
           iteration: finished iterations.
           scores: by name.
+          seed: of the run, if there are several.
         """
         text = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
-        self._console.print(f"iteration {iteration}: {text}" if text else f"iteration {iteration}: {scores}")
+        which = f"iteration {iteration}" if seed is None else f"iteration {iteration}, seed {seed}"
+        self._console.print(f"{which}: {text or scores}", soft_wrap=True)

@@ -1,54 +1,30 @@
-"""A whole run: check, load, train, score, draw."""
+"""A whole run: check, load, train, score, draw; of one seed or of several at once."""
 
 import contextlib
 import dataclasses
 import json
+import math
+import pathlib
 import time
-
-import jax
 
 from mpcc_jax import report
 from mpcc_jax.config import validate, validate_data
 from mpcc_jax.console import Display, versions
-from mpcc_jax.data import load_dataset, prepare_dataset
+from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, choose_placement
 from mpcc_jax.data.sampler import Examples
-from mpcc_jax.evaluation.scores import choose_sample, score
-from mpcc_jax.interruption import catch_sigterm
+from mpcc_jax.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all
+from mpcc_jax.evaluation.scores import choose_sample, over_seeds, score
+from mpcc_jax.keys import Keys, split_seed
+from mpcc_jax.logs import RunLog
+from mpcc_jax.mesh import Layout, make_layout, member, on_one_device
+from mpcc_jax.monitor import Monitor
 from mpcc_jax.pictures import draw_pictures
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.state import abstract_state, build_algorithm, init_state
-from mpcc_jax.workdir import check_same_config, open_log, prepare_workdir, write_json
-
-
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """The PRNG keys of a run, one per use, all from `config.seed`.
-
-    Attributes:
-      init: of parameters.
-      data: of the order of the examples.
-      noise: of the latents in training.
-      evaluation: of the latents in pictures and standing statistics.
-    """
-
-    init: jax.Array
-    data: jax.Array
-    noise: jax.Array
-    evaluation: jax.Array
-
-
-def split_seed(seed):
-    """The keys of a run.
-
-    Args:
-      seed: integer.
-
-    Returns:
-      `Keys`.
-    """
-    return Keys(*jax.random.split(jax.random.key(seed), 4))
+from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm, init_state
+from mpcc_jax.training.weights import read_weights, with_weights
+from mpcc_jax.workdir import check_same_config, flatten, prepare_workdir, write_json
 
 
 def load(config, display, dataset=None, *, prepare=False):
@@ -94,11 +70,57 @@ def prepare(config, display=None):
     return dataset
 
 
-def train(config, workdir, display=None, dataset=None, *, override=False):
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What stays the same while a run trains.
+
+    Attributes:
+      config: the configuration.
+      workdir: the directory that everything is written to.
+      display: a `Display`.
+      dataset: the `Dataset`.
+      sample: `Examples` that the run is scored on.
+      layout: the `Layout`.
+      seeds: one, or several that are trained at once.
+      keys: `Keys` of each seed.
+      algorithm: the `Algorithm`.
+      checkpoints: `Checkpoints`.
+    """
+
+    config: object
+    workdir: pathlib.Path
+    display: Display
+    dataset: Dataset
+    sample: Examples
+    layout: Layout
+    seeds: range
+    keys: list[Keys]
+    algorithm: Algorithm
+    checkpoints: Checkpoints
+
+    def members(self, state):
+        """The state of every seed on one device; all processes must call it.
+
+        Args:
+          state: the `TrainState`.
+
+        Returns:
+          Triples (seed, `TrainState`, directory of its pictures); none on processes other than the first.
+        """
+        local = on_one_device(state, self.layout)
+        if not is_writer():
+            return []
+        if len(self.seeds) == 1:
+            return [(self.seeds[0], local, self.workdir)]
+        return [(seed, member(local, run), self.workdir / f"seed_{seed}") for run, seed in enumerate(self.seeds)]
+
+
+def train(config, workdir, display=None, dataset=None, *, override=False, init_from=None):
     """Trains, scores and draws as a configuration says; goes on where the run in the working directory stopped.
 
-    Writes config.json, data.json, data.png, checkpoints, metrics.jsonl, results.json, clusters.png and
-    reconstructions.png into the working directory.
+    Writes config.json, data.json, data.png, checkpoints, metrics.jsonl, tensorboard, results.json, clusters.png and
+    reconstructions.png into the working directory; with several seeds the pictures go into a folder for each. Of
+    several processes all have to call it, and the first one writes.
 
     Args:
       config: the configuration.
@@ -106,67 +128,72 @@ def train(config, workdir, display=None, dataset=None, *, override=False):
       display: a `Display`; None makes one.
       dataset: a `Dataset`, for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
       override: whether to go on with a run that was started with another configuration.
+      init_from: path of another run, to start from its weights; a run that has a checkpoint of its own goes on from it.
 
     Returns:
-      The `Algorithm`, the final `TrainState`, and the results as written; None for results if SIGTERM came.
+      The `Algorithm`, the final `TrainState` (with a leading axis if there are several seeds), and the results as
+      written; None for results if SIGTERM came, and on processes other than the first.
 
     Raises:
       ConfigError, DataError, WorkdirError: before anything is compiled.
-      NonFiniteError: if a loss became NaN or infinite.
+      NonFiniteError: if a loss or a gradient became NaN or infinite.
       CheckpointError: if a checkpoint cannot be written, or none can be read.
     """
-    display = display or Display()
+    display = display or Display(quiet=not is_writer())
     validate(config)
+    check_agreement("config.", flatten(json.loads(config.to_json_best_effort())))
+    layout = make_layout(config)
     dataset, loading_seconds = load(config, display, dataset)
-    workdir = prepare_workdir(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoints.keep_last, config.checkpoints.keep_every)
-    if checkpoints.iterations:
-        check_same_config(workdir, config, override=override)
-    write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
-    write_json(workdir / "data.json", dataset.facts())
-    report.save_contact_sheet(workdir / "data.png", dataset.images, dataset.labels, dataset.class_names, dataset.name)
-
-    keys = split_seed(config.seed)
-    algorithm = build_algorithm(config, dataset.images.shape[-1])
-    restored = checkpoints.restore(abstract_state(algorithm), display.warn)
-    state, start = restored or (init_state(algorithm, keys.init), 0)
-    checkpoints.forget_after(start)
+    run = _open(config, workdir, display, dataset, layout, override=override)
+    state, start, origin = _first_state(run, init_from)
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
-    display.introduce(config, dataset, loading_seconds, placement, state.params, workdir, start)
+    display.introduce(run, loading_seconds, placement, start, origin)
 
+    started = time.monotonic()
+    state, done = _train(run, state, start, placement)
+    if done < config.training.iterations:
+        display.interrupted(done, config.training.iterations, run.workdir)
+        return run.algorithm, state, None
+    results = _conclude(run, state, start, time.monotonic() - started)
+    wait_for_all("finished")
+    return run.algorithm, state, results
+
+
+def _open(config, workdir, display, dataset, layout, *, override):
+    """Checks the working directory, and writes down what the run is."""
+    facts = dataset.facts()
+    told = {name: value for name, value in facts.items() if name not in ("origin", "notes")}
+    check_agreement("the data's ", flatten(told))
+    workdir, kept = prepare_workdir(workdir), config.checkpoints
+    check_same_config(workdir, config, override=override)
+    wait_for_all("checked")
+    if is_writer():
+        # Before everything else, so that a directory with anything of a run in it says whose it is.
+        write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+        write_json(workdir / "data.json", facts)
+        sheet = workdir / "data.png"
+        report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
+    checkpoints = Checkpoints(workdir / "checkpoints", kept.keep_last, kept.keep_every, keep_best=bool(kept.best))
     training = config.training
     seen = training.iterations * training.discriminator_steps * training.batch_size
     chosen = choose_sample(len(dataset.images), seen, config.evaluation.num_images)
     sample = Examples(dataset.images[chosen], None if dataset.labels is None else dataset.labels[chosen])
-
-    started = time.monotonic()
-    trainer = Trainer(algorithm, _loader(config, dataset, placement, keys), keys.noise, training.iterations_per_call)
-    state, done = _train(config, trainer, state, start, sample, checkpoints, workdir, display)
-    seconds = time.monotonic() - started
-    if done < training.iterations:
-        display.interrupted(done, training.iterations, workdir)
-        return algorithm, state, None
-
-    scores, clusters = score(algorithm.model, state, *sample, config.evaluation.batch_size)
-    results = {
-        "iterations": training.iterations,
-        "seed": config.seed,
-        "variant": config.variant,
-        "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
-        "resumed_at": start,
-        "training_seconds": round(seconds, 1),
-        **scores,
-    }
-    draw_pictures(config, algorithm, state, sample, clusters, dataset.class_names, keys.evaluation, workdir)
-    write_json(workdir / "results.json", results)
-    display.conclude(results, len(dataset.images), workdir)
-    return algorithm, state, results
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    algorithm = build_algorithm(config, dataset.images.shape[-1])
+    keys = [split_seed(seed) for seed in seeds]
+    return Run(config, workdir, display, dataset, sample, layout, seeds, keys, algorithm, checkpoints)
 
 
-def _loader(config, dataset, placement, keys):
-    labels = dataset.labels if config.training.conditional else None
-    kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
-    return kind(dataset.images, labels, keys.data, config.training.discriminator_steps, config.training.batch_size)
+def _first_state(run, init_from):
+    """The state to go on from, its iterations, and the checkpoint of another run that its weights are from."""
+    restored = run.checkpoints.restore(abstract_state(run.algorithm, run.layout), run.display.warn)
+    if restored is not None:
+        run.checkpoints.forget_after(restored[1])
+        return *restored, None
+    weights, origin = read_weights(init_from) if init_from else (None, None)
+    key = run.layout.replicate_keys(*(keys.init for keys in run.keys))
+    state = init_state(run.algorithm, key, run.layout)
+    return (state if weights is None else with_weights(state, weights, run.layout, origin)), 0, origin
 
 
 def next_stop(done, total, *intervals):
@@ -182,36 +209,86 @@ def next_stop(done, total, *intervals):
     return min([total, *((done // every + 1) * every for every in intervals if every)])
 
 
-def _train(config, trainer, state, done, sample, checkpoints, workdir, display):
+def _trainer(run, placement):
+    training, labels = run.config.training, run.dataset.labels if run.config.training.conditional else None
+    kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
+    data_keys = [keys.data for keys in run.keys]
+    loader = kind(run.dataset.images, labels, data_keys, training.discriminator_steps, training.batch_size, run.layout)
+    noise_key = run.layout.replicate_keys(*(keys.noise for keys in run.keys))
+    seeds = run.seeds if len(run.seeds) > 1 else None
+    return Trainer(run.algorithm, loader, noise_key, training.iterations_per_call, run.layout, seeds)
+
+
+def _train(run, state, done, placement):
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
-    total, evaluation, every = config.training.iterations, config.evaluation, config.checkpoints.every
+    config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
     facts = {"config": json.loads(config.to_json_best_effort()), "versions": versions()}
-    with (
-        open_log(workdir / "metrics.jsonl", done) as log,
-        display.training(total, done) as progress,
-        contextlib.closing(checkpoints),
-        catch_sigterm() as stop_requested,
-    ):
-
-        def write(iteration, values):
-            log.write(json.dumps({"iteration": iteration, **values}) + "\n")
-            log.flush()
-
-        def record(iteration, metrics):
-            latest = {name: float(values[-1]) for name, values in metrics.items()}
-            write(iteration, latest)
-            progress.advance(iteration, latest)
-
+    trainer, seeds = _trainer(run, placement), run.seeds if len(run.seeds) > 1 else None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(run.checkpoints))
+        log = None
+        if is_writer():
+            log = RunLog(run.workdir, done, seeds, tensorboard=config.logging.tensorboard)
+            stack.enter_context(contextlib.closing(log))
+        progress = stack.enter_context(run.display.training(total, done))
+        stop_requested = stack.enter_context(stop_requests())
+        images, key = run.dataset.images, run.keys[0].evaluation
+        monitor = Monitor(config, run.algorithm, run.layout, images, key, done, log, progress, run.display.warn)
         while done < total:
-            stop = next_stop(done, total, evaluation.every, every)
-            state, done = trainer.run(state, done, stop, record, stop_requested)
-            if evaluation.every and done % evaluation.every == 0 and done < total:
-                scores, _ = score(trainer.algorithm.model, state, *sample, evaluation.batch_size)
-                write(done, scores)
-                progress.scores(done, scores)
+            stop = next_stop(done, total, config.evaluation.every, every)
+            state, done = trainer.run(state, done, stop, monitor.report, monitor.observe, stop_requested)
+            best = None
+            due = config.evaluation.every and done % config.evaluation.every == 0
+            if due and (done < total or config.checkpoints.best):
+                best = _score_on_the_way(run, state, done, log, progress)
             stopping = done == total or stop_requested()
-            if stopping or (every and done % every == 0):
-                checkpoints.save(state, done, facts)
+            if stopping or best is not None or (every and done % every == 0):
+                run.checkpoints.save(state, done, facts, best)
             if stopping:
                 break
     return state, done
+
+
+def _score_on_the_way(run, state, done, log, progress):
+    """Scores every seed; returns the mean of the score that chooses the best checkpoint, if one does."""
+    compared = []
+    for index, (seed, one, _) in enumerate(run.members(state)):
+        scores, _ = score(run.algorithm.model, one, *run.sample, run.config.evaluation.batch_size)
+        log.write(done, scores, index)
+        progress.scores(done, scores, seed if len(run.seeds) > 1 else None)
+        if run.config.checkpoints.best:
+            compared.append(scores[run.config.checkpoints.best])
+    if not run.config.checkpoints.best:
+        return None
+    known = bool(compared) and None not in compared
+    return from_writer(sum(compared) / len(compared) if known else -math.inf)
+
+
+def _conclude(run, state, start, seconds):
+    """Scores and draws every seed, and writes the results; on the first process."""
+    config, scored = run.config, []
+    for (_, one, folder), keys in zip(run.members(state), run.keys, strict=False):
+        folder.mkdir(exist_ok=True)
+        scores, clusters = score(run.algorithm.model, one, *run.sample, config.evaluation.batch_size)
+        names = run.dataset.class_names
+        draw_pictures(config, run.algorithm, one, run.sample, clusters, names, keys.evaluation, folder)
+        scored.append(scores)
+    if not scored:
+        return None
+    results = {
+        "iterations": config.training.iterations,
+        "seed": config.seed,
+        "variant": config.variant,
+        "data": {name: getattr(run.dataset, name) for name in ("name", "version", "split")},
+        "resumed_at": start,
+        "training_seconds": round(seconds, 1),
+        "best_checkpoint": run.checkpoints.best,
+    }
+    if len(scored) == 1:
+        results |= scored[0]
+    else:
+        members = [{"seed": seed, **scores} for seed, scores in zip(run.seeds, scored, strict=True)]
+        results |= {"num_seeds": len(scored), "members": members, **over_seeds(scored)}
+    write_json(run.workdir / "results.json", results)
+    run.display.conclude(results, len(run.dataset.images), run.workdir)
+    return results

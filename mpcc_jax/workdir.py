@@ -63,8 +63,13 @@ def flatten(settings, prefix=""):
     return flat
 
 
+# What a run writes, besides config.json.
+OUTPUTS = ("checkpoints", "data.json", "metrics.jsonl", "results.json", "tensorboard", "clusters.png")
+OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.kind"}
+
+
 def check_same_config(workdir, config, *, override):
-    """Whether a run that is to be resumed was started with this configuration.
+    """Whether a directory is new, or holds a run that was started with this configuration.
 
     Args:
       workdir: `pathlib.Path`.
@@ -73,18 +78,24 @@ def check_same_config(workdir, config, *, override):
 
     Raises:
       ConfigError: lists every field that differs.
-      WorkdirError: if there are checkpoints, but no configuration that they belong to.
+      WorkdirError: if there is something that a run would overwrite, and it is not of a run of this program.
     """
+    path = workdir / "config.json"
+    there = [name for name in OUTPUTS if (workdir / name).exists()]
+    if not path.exists() and not there:
+        return
     try:
-        before = flatten(json.loads((workdir / "config.json").read_text()))
-    except (OSError, ValueError) as error:
+        before = flatten(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError):
+        before = {}
+    if not before.keys() >= OWN_FIELDS:
         raise WorkdirError(
-            f"--workdir is {str(workdir)!r}, which has checkpoints but no readable config.json, so it is not known "
-            "what they belong to. Choose another."
-        ) from error
+            f"--workdir is {str(workdir)!r}, which has {there[0] if there else 'config.json'} but no config.json of a "
+            "run of mpcc_jax, so it belongs to something else. Choose another."
+        )
     now = flatten(json.loads(config.to_json_best_effort()))
     fields = [field for field in {**before, **now} if before.get(field, "(no such field)") != now.get(field, "(none)")]
-    if fields and not override:
+    if fields and any((workdir / "checkpoints").glob("[0-9]*")) and not override:
         changes = "; ".join(f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}" for field in fields)
         raise ConfigError(
             f"the run in {workdir} was started with another configuration: {changes}. Go on with the new one by "

@@ -1,4 +1,4 @@
-"""What all tests share: two fake CPU devices, the persistent compilation cache, strict ranks, tiny networks."""
+"""What all tests share: four fake CPU devices, the persistent compilation cache, strict ranks, tiny networks."""
 
 import functools
 import pathlib
@@ -10,13 +10,14 @@ import pytest
 
 from mpcc_jax.config import default_config
 from mpcc_jax.data.sampler import Batch
+from mpcc_jax.mesh import make_layout
 from mpcc_jax.model import init
 from mpcc_jax.training.noise import Latents, Noise
 from mpcc_jax.training.state import assemble_state, build_algorithm
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -42,6 +43,8 @@ def tiny_config():
     config.model.update({"channels": 1, "latent_dim": 8, "num_clusters": 3})
     config.training.update({"batch_size": 8, "discriminator_steps": 2, "encoder_steps": 2, "iterations": 4})
     config.training.iterations_per_call = 2
+    config.logging.every = 2
+    config.mesh.devices = 1
     config.ema.start = 2
     return config
 
@@ -49,6 +52,15 @@ def tiny_config():
 @pytest.fixture
 def config():
     return tiny_config()
+
+
+def layout_of(devices=1, num_seeds=1, batch_size=8, **fields):
+    """The first so many of the fake devices."""
+    config = tiny_config()
+    config.num_seeds = num_seeds
+    config.training.batch_size = batch_size
+    config.mesh.update({"devices": devices, **fields})
+    return make_layout(config)
 
 
 @functools.cache

@@ -16,11 +16,11 @@ ENVIRONMENT = {
 }
 
 
-def start(*arguments):
+def start(*arguments, **environment):
     """Starts launch.py on the digits; what it prints can be read from it."""
     command = [sys.executable, "launch.py", "--config", "configs/digits.py", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, text=True, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, text=True, **pipes)
 
 
 def finish(process, timeout=600):
@@ -30,6 +30,6 @@ def finish(process, timeout=600):
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def launch(*arguments):
+def launch(*arguments, **environment):
     """Runs launch.py on the digits to its end."""
-    return finish(start(*arguments))
+    return finish(start(*arguments, **environment))

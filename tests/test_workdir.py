@@ -23,6 +23,8 @@ def test_another_configuration_is_shown_and_refused(tmp_path):
     config = tiny_config()
     config.seed = 4
     config.conventions.upsampling = "nearest"
+    check_same_config(tmp_path, config, override=False)  # nothing has been trained yet
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     with pytest.raises(ConfigError) as error:
         check_same_config(tmp_path, config, override=False)
     for text in (
@@ -34,9 +36,27 @@ def test_another_configuration_is_shown_and_refused(tmp_path):
     check_same_config(tmp_path, config, override=True)
 
 
-def test_checkpoints_of_something_else_are_refused(tmp_path):
-    with pytest.raises(WorkdirError, match=r"no readable config.json, so it is not known what they belong to"):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("checkpoints/100/weights", "?"),
+        ("results.json", "{}"),
+        ("config.json", '{"hidden_size": 768, "model_type": "bert"}'),
+        ("config.json", "[1, 2]"),
+        ("config.json", "not JSON"),
+    ],
+)
+def test_a_directory_of_another_project_is_left_alone(tmp_path, name, content):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    message = f"which has {name.split('/')[0]} but no config.json of a run of mpcc_jax, so it belongs to something else"
+    with pytest.raises(WorkdirError, match=message):
         check_same_config(tmp_path, tiny_config(), override=True)
+
+
+def test_other_files_in_a_new_directory_do_no_harm(tmp_path):
+    (tmp_path / "slurm-17.out").write_text("")
+    check_same_config(tmp_path, tiny_config(), override=False)
 
 
 def test_the_log_is_cut_back_to_what_is_kept(tmp_path):

@@ -8,12 +8,12 @@ import functools
 import itertools
 import math
 import os
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpcc_jax.data.dataset import DataError
 from mpcc_jax.data.sampler import Examples, epoch_order, gather
 
 # Of the device's memory; the rest is for the networks.
@@ -62,30 +62,41 @@ def choose_placement(placement, num_bytes):
 
 
 class DeviceLoader:
-    """The whole data set in the device's memory, examples gathered there."""
+    """The whole data set in every device's memory, examples gathered there."""
 
-    def __init__(self, images, labels, key, steps, batch_size):
-        """Moves the data to the device.
+    def __init__(self, images, labels, keys, steps, batch_size, layout):
+        """Moves the data to the devices.
 
         Args:
           images: uint8, [N, H, W, C].
           labels: integers, [N], or None.
-          key: the run's PRNG key for data.
+          keys: PRNG keys for data, one per run that is trained at once.
           steps: D_steps, batches per iteration.
           batch_size: B.
+          layout: says where arrays live, as `mpcc_jax.training.mesh.Layout` does.
         """
-        self._images = jax.device_put(np.asarray(images))
-        self._labels = None if labels is None else jax.device_put(labels)
+        self._images = layout.place(images, layout.replicated)
+        self._labels = None if labels is None else layout.place(labels, layout.replicated)
         self._shape = (steps, batch_size)
-        count = len(images)
+        keys, count = layout.replicate_keys(*keys), len(images)
+        order, gather_call = functools.partial(epoch_order, num_examples=count), self._gather_call
+        if layout.num_seeds > 1:
+            order = jax.vmap(order, in_axes=(0, None))
+        order = jax.jit(order, out_shardings=layout.by_seed)
         # An order is sorted out once per epoch: sorting takes longer than gathering.
-        self._order = functools.lru_cache(maxsize=8)(jax.jit(lambda epoch: epoch_order(key, epoch, count)))
-        self._gather = jax.jit(self._gather_call, static_argnames="iterations")
+        self._order = functools.lru_cache(maxsize=8)(lambda epoch: order(keys, epoch))
+        self._seeds = layout.num_seeds > 1
+        self._gather = jax.jit(gather_call, static_argnames="iterations", out_shardings=layout.examples)
 
     def _gather_call(self, images, labels, orders, offset, iterations):
         steps, batch_size = self._shape
-        indices = jax.lax.dynamic_slice(jnp.concatenate(orders), (offset,), (iterations * steps * batch_size,))
-        return gather(images, labels, indices.reshape(iterations, steps, batch_size))
+
+        def one(order):
+            indices = jax.lax.dynamic_slice(order, (offset,), (iterations * steps * batch_size,))
+            return gather(images, labels, indices.reshape(iterations, steps, batch_size))
+
+        orders = jnp.concatenate(orders, axis=-1)
+        return jax.vmap(one)(orders) if self._seeds else one(orders)
 
     def calls(self, start, stop, iterations_per_call):
         """The examples of iterations start .. stop - 1.
@@ -95,7 +106,7 @@ class DeviceLoader:
           iterations_per_call: how many come at once, fewer at the edges (`call_bounds`).
 
         Yields:
-          `Examples` on the device, images [iterations, D_steps, B, H, W, C].
+          `Examples` on the devices, images [(seeds,) iterations, D_steps, B, H, W, C].
         """
         per_iteration, count = math.prod(self._shape), len(self._images)
         for first, last in call_bounds(start, stop, iterations_per_call):
@@ -106,77 +117,88 @@ class DeviceLoader:
             yield self._gather(self._images, self._labels, orders, np.int32(offset), iterations=iterations)
 
 
-class StreamLoader:
-    """Examples read from a memory-mapped array by threads (grain), ahead of the device.
+class _Shape(NamedTuple):
+    shape: tuple[int, ...]
 
-    Every host reads its part of every batch, so the union over hosts is the batch that one host would have drawn.
+
+class StreamLoader:
+    """Examples read from a memory-mapped array by threads (grain), ahead of the devices.
+
+    Every device gets its part of every batch, and every host reads what its devices get.
     """
 
-    def __init__(self, images, labels, key, steps, batch_size, host=(0, 1), num_threads=READ_AHEAD, device=None):
+    def __init__(self, images, labels, keys, steps, batch_size, layout, num_threads=READ_AHEAD):
         """Reads nothing yet.
 
         Args:
           images: uint8, [N, H, W, C], perhaps memory-mapped.
           labels: integers, [N], or None.
-          key: the run's PRNG key for data.
+          keys: PRNG keys for data, one per run that is trained at once.
           steps: D_steps, batches per iteration.
-          batch_size: B of all hosts together.
-          host: (which, of how many).
+          batch_size: B of all devices together.
+          layout: says where arrays live, as `mpcc_jax.training.mesh.Layout` does.
           num_threads: that read.
-          device: a device or sharding to put examples on; None is the first of this host.
-
-        Raises:
-          DataError: if the hosts cannot have equal parts of a batch.
         """
-        index, count = host
-        if batch_size % count:
-            raise DataError(
-                f"config.training.batch_size is {batch_size}; allowed: a multiple of {count}, the number of hosts."
-            )
         self._images, self._labels = images, labels
-        self._key = jax.device_put(key, jax.local_devices(backend="cpu")[0])
-        self._per_iteration, self._num_threads, self._device = steps * batch_size, num_threads, device
-        part = batch_size // count
-        self._positions = batch_size * np.arange(steps)[:, None] + part * index + np.arange(part)
+        self._keys = [jax.device_put(key, jax.local_devices(backend="cpu")[0]) for key in keys]
+        self._shape, self._layout, self._num_threads = (steps, batch_size), layout, num_threads
         # A batch may reach across two epochs, and threads are a little apart.
-        self._order = functools.lru_cache(maxsize=4)(self._epoch_order)
+        self._order = functools.lru_cache(maxsize=4 * len(keys))(self._epoch_order)
 
-    def _epoch_order(self, epoch):
+    def _epoch_order(self, run, epoch):
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            return np.asarray(epoch_order(self._key, epoch, len(self._images)))
+            return np.asarray(epoch_order(self._keys[run], epoch, len(self._images)))
 
-    def read(self, first, last):
-        """This host's examples of one call.
+    def indices(self, first, last, run=0, steps=slice(None), rows=slice(None)):
+        """Which examples make up a part of a call.
 
         Args:
           first, last: its first iteration, and the one behind its last.
+          run: which of the runs that are trained at once.
+          steps, rows: slices of D_steps and B.
 
         Returns:
-          `Examples` in NumPy arrays, images [iterations, D_steps, B / hosts, H, W, C].
+          Indices of examples, [iterations, steps, rows].
         """
-        starts = self._per_iteration * np.arange(first, last)[:, None, None]
-        epochs, offsets = np.divmod(starts + self._positions, len(self._images))
+        num_steps, batch_size = self._shape
+        positions = batch_size * np.arange(num_steps)[steps, None] + np.arange(batch_size)[rows]
+        starts = num_steps * batch_size * np.arange(first, last)[:, None, None]
+        epochs, offsets = np.divmod(starts + positions, len(self._images))
         indices = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            indices[chosen] = self._order(int(epoch))[offsets[chosen]]
-        return gather(self._images, self._labels, indices)
+            indices[chosen] = self._order(run, int(epoch))[offsets[chosen]]
+        return indices
+
+    def _load(self, call):
+        first, last = call
+        runs = len(self._keys)
+
+        def place(array):
+            def read(index):
+                index, chosen = (index, slice(0, 1)) if runs == 1 else (index[1:], index[0])
+                iterations, steps, rows = index[:3]
+                parts = [array[self.indices(first, last, run, steps, rows)[iterations]] for run in range(runs)[chosen]]
+                return parts[0] if runs == 1 else np.stack(parts)
+
+            shape = (last - first, *self._shape, *array.shape[1:])
+            shape = shape if runs == 1 else (runs, *shape)
+            return self._layout.place(_Shape(shape), self._layout.examples, read)
+
+        return Examples(place(self._images), None if self._labels is None else place(self._labels))
 
     def calls(self, start, stop, iterations_per_call):
-        """As `DeviceLoader.calls`, with this host's part of every batch.
+        """As `DeviceLoader.calls`.
 
         Args:
           start, stop: iterations.
           iterations_per_call: how many come at once, fewer at the edges (`call_bounds`).
 
         Yields:
-          `Examples` on the device, images [iterations, D_steps, B / hosts, H, W, C].
+          `Examples` on the devices, images [(seeds,) iterations, D_steps, B, H, W, C].
         """
         import grain
 
         options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=2 * self._num_threads)
         bounds = call_bounds(start, stop, iterations_per_call)
-        calls = grain.MapDataset.source(bounds).map(lambda call: tuple(self.read(*call))).to_iter_dataset(options)
-        device = self._device or jax.local_devices()[0]
-        for images, labels in grain.experimental.device_put(calls, device, cpu_buffer_size=2, device_buffer_size=2):
-            yield Examples(images, labels)
+        yield from grain.MapDataset.source(bounds).map(self._load).to_iter_dataset(options)

@@ -56,9 +56,9 @@ def to_float(images):
       images: uint8, [...].
 
     Returns:
-      float32, [...].
+      float32 (float64 where jax is told to use it), [...].
     """
-    return images.astype(jnp.float32) / 127.5 - 1.0
+    return images.astype(jnp.result_type(float)) / 127.5 - 1.0
 
 
 def to_batch(examples):

@@ -50,3 +50,20 @@ def score(model, state, images, labels, batch_size):
         "cluster_sizes": sizes.tolist(),
     }
     return scores, clusters
+
+
+def over_seeds(members):
+    """Mean and standard deviation over runs, as the paper's tables give them.
+
+    Args:
+      members: the scores of every run, by name.
+
+    Returns:
+      "mean" and "sd" (with n - 1 below the line), each by name, of the scores that are numbers in all runs.
+    """
+    names = [name for name in members[0] if all(isinstance(scores[name], int | float) for scores in members)]
+    table = {name: [float(scores[name]) for scores in members] for name in names}
+    return {
+        "mean": {name: float(np.mean(values)) for name, values in table.items()},
+        "sd": {name: float(np.std(values, ddof=1)) for name, values in table.items()},
+    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,19 @@ def _is_finite(state):
 _copy = jax.jit(functools.partial(jax.tree.map, jnp.copy))
 
 
-def _first_line(error):
+def _score(metrics):
+    return metrics["score"]
+
+
+def first_line(error):
+    """What a message says first.
+
+    Args:
+      error: an exception.
+
+    Returns:
+      A line of text.
+    """
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -32,13 +45,14 @@ class Checkpoints:
       directory: `pathlib.Path`.
     """
 
-    def __init__(self, directory, keep_last=3, keep_every=0):
+    def __init__(self, directory, keep_last=3, keep_every=0, *, keep_best=False):
         """Opens or makes the directory, and removes what a killed process left half-written.
 
         Args:
           directory: `pathlib.Path`.
           keep_last: how many of the newest are kept.
           keep_every: checkpoints of iterations that this divides are kept too; 0 is none.
+          keep_best: whether the one of the highest score is kept too.
         """
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as policies
@@ -46,12 +60,16 @@ class Checkpoints:
         kept = [policies.LatestN(keep_last)]
         if keep_every:
             kept.append(policies.EveryNSteps(keep_every))
+        if keep_best:
+            kept.append(policies.BestN(get_metric_fn=_score, n=1))
         self.directory = directory
-        self._ocp = ocp
+        self._ocp, self._keep_best = ocp, keep_best
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                best_fn=_score if keep_best else None,
+                cleanup_tmp_directories=True,
             ),
         )
 
@@ -60,13 +78,19 @@ class Checkpoints:
         """Iterations with a complete checkpoint, sorted."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state, iteration, facts):
+    @property
+    def best(self):
+        """Iteration of the checkpoint with the highest score; None without `keep_best` or checkpoints."""
+        return self._manager.best_step() if self._keep_best else None
+
+    def save(self, state, iteration, facts, score=None):
         """Copies the state and writes it while training goes on; nothing if that iteration is saved already.
 
         Args:
           state: the `TrainState`.
           iteration: finished iterations.
           facts: a dictionary that JSON can hold, kept beside the state.
+          score: that `keep_best` compares; None is worse than any.
 
         Raises:
           CheckpointError: if the state is not finite, or this or the checkpoint before could not be written.
@@ -78,9 +102,12 @@ class Checkpoints:
                 f"the state after iteration {iteration} is not finite, so it is not saved. {self._what_is_left()}"
             )
         args = self._ocp.args
+        metrics = {"score": -math.inf if score is None else score} if self._keep_best else None
         with self._reporting():
             self._manager.save(
-                iteration, args=args.Composite(state=args.StandardSave(_copy(state)), facts=args.JsonSave(facts))
+                iteration,
+                args=args.Composite(state=args.StandardSave(_copy(state)), facts=args.JsonSave(facts)),
+                metrics=metrics,
             )
 
     def restore(self, abstract_state, report):
@@ -105,7 +132,7 @@ class Checkpoints:
                 return restored.state, iteration
             except Exception as error:
                 # Whatever orbax or its storage raises for a damaged file.
-                report(f"the checkpoint of iteration {iteration} cannot be read ({_first_line(error)}).")
+                report(f"the checkpoint of iteration {iteration} cannot be read ({first_line(error)}).")
         if found:
             raise CheckpointError(
                 f"none of the checkpoints {found} in {self.directory} can be read. Is the model another one? If they "
@@ -142,6 +169,6 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"a checkpoint could not be written in {self.directory} ({_first_line(error)}). Training stopped. "
+                f"a checkpoint could not be written in {self.directory} ({first_line(error)}). Training stopped. "
                 f"{self._what_is_left()}"
             ) from error

@@ -8,8 +8,9 @@ from jax import lax
 
 from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.sampler import to_batch
-from mpcc_jax.training.noise import draw_noise
+from mpcc_jax.training.noise import draw_noise, split_noise
 from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step, update_ema
+from mpcc_jax.training.state import state_shapes
 
 
 def train_iteration(algorithm, state, batch, noise):
@@ -31,7 +32,7 @@ def train_iteration(algorithm, state, batch, noise):
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}
 
 
-FIRST_STEP_METRICS = ("membership_cross_entropy", "prior_negative_entropy", "prior_accuracy")
+FIRST_STEP_METRICS = ("membership_cross_entropy", "prior_negative_entropy", "prior_accuracy", "gradient_norm_prior")
 
 
 def summarize(algorithm, trace):
@@ -50,7 +51,7 @@ def summarize(algorithm, trace):
     return metrics if algorithm.axis_name is None else lax.pmean(metrics, algorithm.axis_name)
 
 
-def train_many(algorithm, state, examples, noise_key):
+def train_many(algorithm, state, examples, noise_key, layout=None):
     """Several iterations of Algorithm 1 in one program.
 
     Args:
@@ -58,6 +59,7 @@ def train_many(algorithm, state, examples, noise_key):
       state: the `TrainState`.
       examples: `Examples` with images [iterations, D_steps, B, H, W, C], from a loader.
       noise_key: the run's PRNG key for noise.
+      layout: the `Layout` of the devices that share the work; None leaves it to the shardings of the inputs.
 
     Returns:
       The state, and metrics by name, each [iterations].
@@ -67,19 +69,29 @@ def train_many(algorithm, state, examples, noise_key):
         draws = draw_augmentation(algorithm.augmentation, noise_key, state.iteration, examples.images.shape[:2])
         examples = augment(algorithm.augmentation, examples, *draws)
         noise = draw_noise(algorithm, noise_key, state.iteration)
+        noise = noise if layout is None else split_noise(noise, layout)
         state, trace = train_iteration(algorithm, state, to_batch(examples), noise)
+        state = state if layout is None else layout.pin(state)
         return state, summarize(algorithm, trace)
 
     return lax.scan(one, state, examples)
 
 
-def compile_train_many(algorithm):
+def compile_train_many(algorithm, layout=None):
     """`train_many` as a jitted function of (state, examples, noise key) that reuses the memory of its state.
 
     Args:
       algorithm: the `Algorithm`.
+      layout: the `Layout` of the devices; None is the first one.
 
     Returns:
-      The jitted function; it compiles once per number of iterations.
+      The jitted function; it compiles once per number of iterations. With several seeds all arguments and results have
+      a leading axis of them.
     """
-    return jax.jit(functools.partial(train_many, algorithm), donate_argnums=0)
+    program = functools.partial(train_many, algorithm, layout=layout)
+    if layout is None:
+        return jax.jit(program, donate_argnums=0)
+    if layout.num_seeds > 1:
+        program = jax.vmap(program, spmd_axis_name="seed")
+    shardings = (layout.state(state_shapes(algorithm)), layout.replicated)
+    return jax.jit(program, donate_argnums=0, out_shardings=shardings)

@@ -4,29 +4,50 @@ import numpy as np
 
 from mpcc_jax.training.iteration import compile_train_many
 
+# In the order of Algorithm 1: what breaks first breaks the rest.
+NETWORKS = ("discriminator", "generator", "prior_generator", "encoder", "prior")
+PRIOR_UPDATES = {"prior_generator": "prior (on Loss I)", "prior": "prior (on L_c + lambda_p L_p)"}
+
 
 class NonFiniteError(RuntimeError):
-    """A loss became NaN or infinite; the message names the iteration and the loss."""
+    """A loss or gradient became NaN or infinite; the message names iteration, loss and network."""
 
 
-def check_finite(start, metrics):
+def check_finite(start, metrics, seeds=None):
     """Stops a run that has gone wrong.
 
     Args:
       start: iterations finished before the call.
-      metrics: by name, each [iterations of the call].
+      metrics: by name, each [iterations of the call], or [seeds, iterations].
+      seeds: of the runs, if there are several.
 
     Raises:
-      NonFiniteError: names the first iteration and every metric that was not finite there.
+      NonFiniteError: names the first iteration, every loss that was not finite there, and the first network whose
+        gradient was not.
     """
-    broken = {name: ~np.isfinite(values) for name, values in metrics.items()}
-    first = min((int(flags.argmax()) for flags in broken.values() if flags.any()), default=None)
-    if first is not None:
-        names = ", ".join(f"{name} = {metrics[name][first]}" for name, flags in broken.items() if flags[first])
-        raise NonFiniteError(
-            f"Iteration {start + first + 1} is not finite: {names}. Training stopped. Lower "
-            "config.training.learning_rate or config.training.prior_learning_rate, or check the images."
-        )
+    runs = [(seed, {name: values[run] for name, values in metrics.items()}) for run, seed in enumerate(seeds or ())]
+    breaks = [(_first_broken(values), seed, values) for seed, values in runs or [(None, metrics)]]
+    breaks = [one for one in breaks if one[0] is not None]
+    if not breaks:
+        return
+    first, seed, values = min(breaks, key=lambda one: one[0])
+    broken = [name for name, series in values.items() if not np.isfinite(series[first])]
+    norms = {f"gradient_norm_{network}": PRIOR_UPDATES.get(network, network) for network in NETWORKS}
+    network = next((norms[name] for name in norms if name in broken), None)
+    losses = ", ".join(f"{name} = {values[name][first]}" for name in broken if name not in norms)
+    raise NonFiniteError(
+        f"Iteration {start + first + 1}{'' if seed is None else f' of seed {seed}'} is not finite: "
+        f"{losses or 'no loss, but a gradient'}. "
+        + (f"The first network whose gradient is not finite: {network}. " if network else "All gradients are finite. ")
+        + "Training stopped. Lower config.training.learning_rate or config.training.prior_learning_rate, or check the "
+        "images."
+    )
+
+
+def _first_broken(metrics):
+    """The first iteration of a call that is not finite, or None."""
+    flags = np.logical_or.reduce([~np.isfinite(values) for values in metrics.values()])
+    return int(flags.argmax()) if flags.any() else None
 
 
 class Trainer:
@@ -35,49 +56,54 @@ class Trainer:
     Attributes:
       algorithm: the `Algorithm`.
       loader: a `DeviceLoader` or a `StreamLoader`.
-      noise_key: the run's PRNG key for noise.
+      noise_key: the run's PRNG key for noise; with several runs, [seeds].
       iterations_per_call: iterations in one compiled call.
+      layout: the `Layout`; None is the first device.
+      seeds: of the runs, if there are several.
     """
 
-    def __init__(self, algorithm, loader, noise_key, iterations_per_call):
+    def __init__(self, algorithm, loader, noise_key, iterations_per_call, layout=None, seeds=None):
         """Args: as the attributes."""
         self.algorithm = algorithm
         self.loader = loader
         self.noise_key = noise_key
         self.iterations_per_call = iterations_per_call
-        self._program = compile_train_many(algorithm)
+        self.seeds = seeds
+        self._program = compile_train_many(algorithm, layout)
 
-    def run(self, state, start, stop, report, should_stop=lambda: False):
+    def run(self, state, start, stop, report, observe=lambda *_: None, should_stop=lambda: False):
         """Trains from iteration `start` to iteration `stop`.
 
         Args:
           state: the `TrainState` after `start` iterations; its memory is reused, so it is gone afterwards.
           start, stop: iterations.
-          report: called with (iterations finished, metrics by name, each [iterations of the call]) after every call,
-            while the next one is running.
+          report: called with (iterations finished, metrics by name, each [(seeds,) iterations of the call], what
+            `observe` returned) after every call, while the next one is running.
+          observe: called with (iterations finished, state, metrics on the device) right after a call was dispatched. It
+            may dispatch programs of its own on the state, and must not wait for them.
           should_stop: asked after every call whether to stop early.
 
         Returns:
           The `TrainState`, and how many iterations it has; all their metrics have been checked.
 
         Raises:
-          NonFiniteError: if a loss became NaN or infinite.
+          NonFiniteError: if a loss or a gradient became NaN or infinite.
         """
         pending, done = None, start
         for examples in self.loader.calls(start, stop, self.iterations_per_call):
             state, metrics = self._program(state, examples, self.noise_key)
+            first, done = done, done + next(iter(metrics.values())).shape[-1]
+            observed = observe(done, state, metrics)
             if pending is not None:
                 self._read(*pending, report)
-            pending = (done, done + len(examples.images), metrics)
-            done = pending[1]
+            pending = (first, done, metrics, observed)
             if should_stop():
                 break
         if pending is not None:
             self._read(*pending, report)
         return state, done
 
-    @staticmethod
-    def _read(first, last, metrics, report):
+    def _read(self, first, last, metrics, observed, report):
         metrics = {name: np.asarray(values) for name, values in metrics.items()}
-        check_finite(first, metrics)
-        report(last, metrics)
+        check_finite(first, metrics, self.seeds)
+        report(last, metrics, observed)

@@ -66,3 +66,20 @@ def draw_noise(algorithm, key, iteration):
         draw_latents(keys[1], (batch,), prior),
         draw_latents(keys[2], (algorithm.encoder_steps, batch), prior),
     )
+
+
+def split_noise(noise, layout):
+    """Divides noise over devices like the batch that it makes; else every device would generate all of it.
+
+    Args:
+      noise: `Noise`.
+      layout: the `Layout`.
+
+    Returns:
+      The same noise.
+    """
+    axes = Noise(discriminator=(None, "batch"), generator=("batch",), encoder=(None, "batch"))
+    return Noise(*(
+        Latents(*(layout.constrain(part, *spread) for part in latents))
+        for latents, spread in zip(noise, axes, strict=True)
+    ))  # fmt: skip

@@ -10,7 +10,7 @@ from mpcc_jax.model import discriminate, encode, generate
 
 
 def _descend(algorithm, state, optimizer, gradients):
-    """One step of one optimizer on the parts of params that it owns."""
+    """One step of one optimizer on the parts of params that it owns; and the norm of its gradient."""
     parts = {part: state.params[part] for part in algorithm.optimized_parts[optimizer]}
     if algorithm.axis_name is not None:
         gradients = lax.pmean(gradients, algorithm.axis_name)
@@ -18,7 +18,8 @@ def _descend(algorithm, state, optimizer, gradients):
     params = {**state.params, **optax.apply_updates(parts, updates)}
     if "prior" in parts:
         params["prior"] = algorithm.model.prior.project(params["prior"])
-    return state.replace(params=params, optimizers={**state.optimizers, optimizer: optimizer_state})
+    state = state.replace(params=params, optimizers={**state.optimizers, optimizer: optimizer_state})
+    return state, optax.tree.norm(gradients)
 
 
 def discriminator_step(algorithm, state, inputs):
@@ -54,7 +55,8 @@ def discriminator_step(algorithm, state, inputs):
 
     theta_d = {part: state.params[part] for part in model.discriminator_parts}
     gradients, (buffers, metrics) = jax.grad(loss, has_aux=True)(theta_d)
-    return _descend(algorithm, state.replace(buffers=buffers), "discriminator", gradients), metrics
+    state, norm = _descend(algorithm, state.replace(buffers=buffers), "discriminator", gradients)
+    return state, {**metrics, "gradient_norm_discriminator": norm}
 
 
 def generator_step(algorithm, state, latents):
@@ -80,9 +82,10 @@ def generator_step(algorithm, state, latents):
 
     theta_g, theta_c = ({part: state.params[part]} for part in ("generator", "prior"))
     (value, buffers), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(theta_g, theta_c)
-    state = _descend(algorithm, state.replace(buffers=buffers), "generator", gradients[0])
-    state = _descend(algorithm, state, algorithm.prior_generator_optimizer, gradients[1])
-    return state, {"generator_loss": value}
+    state, generator_norm = _descend(algorithm, state.replace(buffers=buffers), "generator", gradients[0])
+    state, prior_norm = _descend(algorithm, state, algorithm.prior_generator_optimizer, gradients[1])
+    norms = {"gradient_norm_generator": generator_norm, "gradient_norm_prior_generator": prior_norm}
+    return state, {"generator_loss": value, **norms}
 
 
 def _prior_step(algorithm, state, latents, mean, log_var):
@@ -106,7 +109,8 @@ def _prior_step(algorithm, state, latents, mean, log_var):
         }
 
     gradients, metrics = jax.grad(loss, has_aux=True)({"prior": state.params["prior"]})
-    return _descend(algorithm, state, "prior", gradients), metrics
+    state, norm = _descend(algorithm, state, "prior", gradients)
+    return state, {**metrics, "gradient_norm_prior": norm}
 
 
 def _image_size(algorithm):
@@ -138,7 +142,7 @@ def encoder_step(algorithm, state, inputs):
 
     theta_e = {part: state.params[part] for part in model.encoder_parts}
     gradients, (buffers, mean, log_var, nll) = jax.grad(loss, has_aux=True)(theta_e)
-    state = _descend(algorithm, state.replace(buffers=buffers), "encoder", gradients)
+    state, norm = _descend(algorithm, state.replace(buffers=buffers), "encoder", gradients)
     stepped, metrics = _prior_step(algorithm, state, (y, eps), mean, log_var)
     keep = {"params": state.params["prior"], "optimizer": state.optimizers["prior"]}
     move = {"params": stepped.params["prior"], "optimizer": stepped.optimizers["prior"]}
@@ -148,7 +152,7 @@ def encoder_step(algorithm, state, inputs):
         optimizers={**state.optimizers, "prior": chosen["optimizer"]},
     )
     latent_mse = jnp.mean(jnp.sum((z - mean) ** 2, axis=-1))
-    return state, {**metrics, "encoder_nll": nll, "latent_mse": latent_mse}
+    return state, {**metrics, "encoder_nll": nll, "latent_mse": latent_mse, "gradient_norm_encoder": norm}
 
 
 def update_ema(algorithm, state):

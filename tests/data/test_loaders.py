@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from mpcc_jax.data import DataError, loaders
+from mpcc_jax.data import loaders
 from mpcc_jax.data.loaders import DeviceLoader, StreamLoader, call_bounds, choose_placement
 from mpcc_jax.data.sampler import epoch_order
+from tests.conftest import layout_of
 
 COUNT, STEPS, BATCH = 21, 2, 4
 KEY = jax.random.key(7)
@@ -14,8 +15,8 @@ IMAGES = np.arange(COUNT, dtype=np.uint8)[:, None, None, None]
 LABELS = np.arange(COUNT, dtype=np.int32)
 
 
-def make(kind, **options):
-    return kind(IMAGES, LABELS, KEY, STEPS, BATCH, **options)
+def make(kind, devices=1, **options):
+    return kind(IMAGES, LABELS, [KEY], STEPS, BATCH, layout_of(devices), **options)
 
 
 def collect(loader, start, stop, per_call=4):
@@ -56,13 +57,34 @@ def test_calls_never_cross_a_multiple_of_their_length():
     assert call_bounds(5, 5, 3) == []
 
 
-def test_two_hosts_together_read_what_one_would():
-    whole, _ = collect(make(StreamLoader), 0, 11)
-    parts = [collect(make(StreamLoader, host=(index, 2)), 0, 11)[0] for index in range(2)]
-    assert parts[0].shape == (11, STEPS, BATCH // 2)
-    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
-    epoch = np.concatenate([np.concatenate(parts, axis=-1).reshape(-1)[:COUNT]])
-    np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
+@pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
+def test_devices_get_their_parts_of_every_batch(kind):
+    (whole,) = make(kind).calls(0, 11, 11)
+    (divided,) = make(kind, devices=4).calls(0, 11, 11)
+    np.testing.assert_array_equal(divided.images, whole.images)
+    for number, shard in enumerate(divided.labels.addressable_shards):
+        assert shard.data.shape == (11, STEPS, BATCH // 4)
+        np.testing.assert_array_equal(shard.data[..., 0], np.asarray(whole.labels)[..., number])
+
+
+def test_a_host_reads_only_what_its_devices_get():
+    """The rows of a device, in every step, whatever the epoch that they belong to."""
+    loader = make(StreamLoader)
+    whole = loader.indices(0, 11)
+    np.testing.assert_array_equal(loader.indices(0, 11, rows=slice(1, 3)), whole[..., 1:3])
+    np.testing.assert_array_equal(loader.indices(4, 6, steps=slice(1, 2)), whole[4:6, 1:2])
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
+def test_every_seed_has_its_own_order(kind, devices):
+    keys = [jax.random.key(seed) for seed in (7, 8)]
+    together = kind(IMAGES, None, keys, STEPS, BATCH, layout_of(devices, num_seeds=2))
+    (examples,) = together.calls(3, 9, 10)
+    assert examples.images.shape == (2, 6, STEPS, BATCH, 1, 1, 1)
+    for index, key in enumerate(keys):
+        (alone,) = kind(IMAGES, None, [key], STEPS, BATCH, layout_of()).calls(3, 9, 10)
+        np.testing.assert_array_equal(examples.images[index], alone.images)
 
 
 @pytest.mark.parametrize("kind", [DeviceLoader, StreamLoader])
@@ -79,20 +101,15 @@ def test_a_restored_loader_goes_on_at_the_same_example(kind):
 def test_streaming_from_a_memory_mapped_file_without_labels(tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
-    (examples,) = StreamLoader(images, None, KEY, STEPS, BATCH).calls(0, 3, 10)
+    (examples,) = StreamLoader(images, None, [KEY], STEPS, BATCH, layout_of()).calls(0, 3, 10)
     assert examples.labels is None
     np.testing.assert_array_equal(np.asarray(examples.images)[..., 0, 0, 0], collect(make(DeviceLoader), 0, 3)[0])
     assert isinstance(examples.images, jax.Array)
 
 
-def test_a_batch_is_divided_evenly_among_hosts():
-    with pytest.raises(DataError, match=r"config.training.batch_size is 4; allowed: a multiple of 3"):
-        make(StreamLoader, host=(0, 3))
-
-
 def test_an_error_while_reading_reaches_the_loop():
     loader = make(StreamLoader)
-    loader._images = None
+    loader._order = None
     with pytest.raises(TypeError):
         list(loader.calls(0, 3, 1))
 

@@ -13,7 +13,8 @@ import pytest
 
 from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
 from mpcc_jax.training.state import abstract_state
-from tests.conftest import ROOT
+from mpcc_jax.training.weights import read_weights, with_weights
+from tests.conftest import ROOT, layout_of
 
 
 def make_state(iteration):
@@ -37,7 +38,9 @@ def restore(directory):
     warnings = []
     checkpoints = Checkpoints(directory)
     restored = checkpoints.restore(abstract(make_state(0)), warnings.append)
-    return restored, warnings, checkpoints.iterations
+    found = checkpoints.iterations
+    checkpoints.close()
+    return restored, warnings, found
 
 
 def test_the_newest_comes_back_bit_for_bit(tmp_path):
@@ -141,7 +144,59 @@ def test_a_full_disk_stops_with_a_message_and_leaves_the_earlier_ones(tmp_path):
     assert checkpoints.iterations == [10]
 
 
+def test_the_best_is_kept_beside_the_newest(tmp_path):
+    def open_again():
+        return Checkpoints(tmp_path, keep_last=2, keep_best=True)
+
+    checkpoints = open_again()
+    for iteration, score in ((10, 0.1), (20, 0.7), (30, None), (40, 0.3), (50, None)):
+        checkpoints.save(make_state(iteration), iteration, {}, score)
+    checkpoints.close()
+    assert (open_again().iterations, open_again().best) == ([20, 40, 50], 20)
+    checkpoints = open_again()
+    checkpoints.save(make_state(60), 60, {}, 0.9)
+    checkpoints.close()
+    assert (open_again().iterations, open_again().best) == ([50, 60], 60)
+    assert Checkpoints(tmp_path).best is None
+
+
+def test_weights_of_another_run(tmp_path, algorithm, state):
+    trained = state.replace(
+        params=jax.tree.map(lambda x: x + 1, state.params),
+        optimizers=jax.tree.map(lambda x: x + 2, state.optimizers),
+        iteration=jnp.int32(20),
+    )
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    checkpoints.save(state, 10, {})
+    checkpoints.save(trained, 20, {})
+    checkpoints.close()
+    layout, several = layout_of(), layout_of(num_seeds=2)
+    for path in (tmp_path / "run", tmp_path / "run" / "checkpoints", tmp_path / "run" / "checkpoints" / "20"):
+        weights, origin = read_weights(path)
+        assert origin.name == "20"
+    started = with_weights(layout.place_tree(state), weights, layout, origin)
+    jax.tree.map(np.testing.assert_array_equal, started.params, trained.params)
+    jax.tree.map(np.testing.assert_array_equal, started.optimizers, state.optimizers)
+    assert int(started.iteration) == 0
+    stacked = several.place_tree(jax.tree.map(lambda x: jnp.stack([x, x]), state))
+    both = with_weights(stacked, weights, several, origin)
+    jax.tree.map(lambda two, one: np.testing.assert_array_equal(two[1], one), both.params, trained.params)
+    assert read_weights(tmp_path / "run" / "checkpoints" / "10")[1].name == "10"
+
+    with pytest.raises(CheckpointError, match=r"another model: buffers/.* is \(\) there and \(2,\) in this one"):
+        with_weights(stacked, weights, layout, origin)
+    del weights["params"]["prior"]["mean"]
+    with pytest.raises(CheckpointError, match=r"params/prior/mean is nothing there and \(3, 8\) in this one"):
+        with_weights(state, weights, layout, origin)
+    with pytest.raises(CheckpointError, match="no checkpoint of a run is there"):
+        read_weights(tmp_path)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "20" / "state" / "d")
+    with pytest.raises(CheckpointError, match=r"--init_from: .*20 cannot be read"):
+        read_weights(tmp_path / "run")
+
+
 def test_the_abstract_state_is_the_state(algorithm, state):
-    assert jax.tree.structure(abstract_state(algorithm)) == jax.tree.structure(state)
-    for one, other in zip(jax.tree.leaves(abstract_state(algorithm)), jax.tree.leaves(state), strict=True):
+    abstract = abstract_state(algorithm, layout_of())
+    assert jax.tree.structure(abstract) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(abstract), jax.tree.leaves(state), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)

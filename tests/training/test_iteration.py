@@ -14,7 +14,7 @@ from mpcc_jax.data.sampler import epoch_order, gather, to_batch
 from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
 from mpcc_jax.training.noise import Noise, draw_noise
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
-from tests.conftest import SMALL_IMAGES, assert_trees_close, draw_inputs, random_variables, tiny_config
+from tests.conftest import SMALL_IMAGES, assert_trees_close, draw_inputs, layout_of, random_variables, tiny_config
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "iteration_paper.npz"
 UPDATE = (
@@ -98,27 +98,12 @@ def test_pmapped_iteration_equals_the_jitted_one(algorithm):
         assert_trees_close(jax.tree.map(lambda x: x[0], metrics), expected_metrics, rtol=1e-8, atol=1e-10)
 
 
-def test_iteration_on_a_mesh_equals_the_one_on_a_device(algorithm):
-    """jit with the batch sharded over two devices: the same code, no axis name."""
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-    shard = lambda *axes: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))  # noqa: E731
-    with jax.enable_x64(True):
-        state, (batch, noise) = double_state(algorithm), draw_inputs(algorithm, dtype=np.float64)
-        step = jitted_iteration(algorithm)
-        expected, _ = step(state, batch, noise)
-        batch = jax.device_put(batch, shard(None, "batch"))
-        noise = Noise(*(jax.device_put(part, shard(*axes)) for part, axes in zip(
-            noise, [(None, "batch"), ("batch",), (None, "batch")], strict=True)))  # fmt: skip
-        sharded, _ = step(jax.device_put(state, shard()), batch, noise)
-        assert_trees_close(sharded, expected, rtol=1e-8, atol=1e-10)
-
-
 def test_train_many_draws_what_single_iterations_would(algorithm, state):
     """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
     keys = tuple(jax.random.split(jax.random.key(5)))
-    program = compile_train_many(algorithm)
+    program = compile_train_many(algorithm, layout_of())
     actual = jax.tree.map(jnp.copy, state)
-    for examples in DeviceLoader(SMALL_IMAGES, None, keys[0], 2, 8).calls(0, 4, 2):
+    for examples in DeviceLoader(SMALL_IMAGES, None, keys[:1], 2, 8, layout_of()).calls(0, 4, 2):
         actual, metrics = program(actual, examples, keys[1])
     assert int(actual.iteration) == 4
     assert program._cache_size() == 1

@@ -7,7 +7,7 @@ import pytest
 from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.training import loop
 from mpcc_jax.training.loop import NonFiniteError, Trainer, check_finite
-from tests.conftest import SMALL_IMAGES
+from tests.conftest import SMALL_IMAGES, layout_of
 
 
 class Program:
@@ -16,7 +16,7 @@ class Program:
     def __init__(self, broken=None):
         self.calls, self.broken = [], broken
 
-    def compile(self, algorithm):
+    def compile(self, algorithm, layout):
         def run(state, examples, noise_key):
             count = len(examples.images)
             self.calls.append(count)
@@ -31,9 +31,10 @@ class Program:
 def run(monkeypatch, algorithm, start, stop, broken=None, should_stop=lambda: False):
     program, reports = Program(broken), []
     monkeypatch.setattr(loop, "compile_train_many", program.compile)
-    loader = DeviceLoader(np.zeros((4, 8, 8, 1), np.uint8), None, jax.random.key(0), 2, 8)
+    loader = DeviceLoader(np.zeros((4, 8, 8, 1), np.uint8), None, [jax.random.key(0)], 2, 8, layout_of())
     trainer = Trainer(algorithm, loader, jax.random.key(1), 10)
-    state, done = trainer.run(start, start, stop, lambda *report: reports.append(report), should_stop)
+    observe = lambda done, state, metrics: f"seen at {done}"  # noqa: E731
+    state, done = trainer.run(start, start, stop, lambda *report: reports.append(report), observe, should_stop)
     assert done == state
     return state, program.calls, reports
 
@@ -42,8 +43,8 @@ def test_every_iteration_runs_once_and_is_reported(monkeypatch, algorithm):
     state, calls, reports = run(monkeypatch, algorithm, 5, 32)
     assert state == 32
     assert calls == [5, 10, 10, 2]
-    assert [iteration for iteration, _ in reports] == [10, 20, 30, 32]
-    np.testing.assert_array_equal(np.concatenate([metrics["loss"] for _, metrics in reports]), np.arange(5, 32))
+    assert [(iteration, seen) for iteration, _, seen in reports] == [(n, f"seen at {n}") for n in (10, 20, 30, 32)]
+    np.testing.assert_array_equal(np.concatenate([metrics["loss"] for _, metrics, _ in reports]), np.arange(5, 32))
 
 
 def test_a_run_that_is_asked_to_stop_finishes_its_call(monkeypatch, algorithm):
@@ -58,17 +59,51 @@ def test_a_run_that_is_not_finite_stops_and_says_where(monkeypatch, algorithm):
         run(monkeypatch, algorithm, 0, 1000, broken=12)
 
 
-def test_check_finite_names_all_broken_metrics_of_the_first_iteration():
+def test_check_finite_names_all_broken_losses_of_the_first_iteration_and_the_first_network():
     metrics = {"a": np.asarray([0.0, np.inf, np.nan]), "b": np.asarray([0.0, 1.0, np.nan]), "c": np.zeros(3)}
-    with pytest.raises(NonFiniteError, match=r"Iteration 9 is not finite: a = inf\. Training"):
+    with pytest.raises(
+        NonFiniteError, match=r"Iteration 9 is not finite: a = inf\. All gradients are finite\. Training"
+    ):
         check_finite(7, metrics)
+    norms = {"encoder": [0, np.nan, 0], "prior_generator": [0, np.inf, 0], "discriminator": [0, 0, np.nan]}
+    metrics |= {f"gradient_norm_{name}": np.asarray(values) for name, values in norms.items()}
+    with pytest.raises(NonFiniteError, match=r"a = inf\. The first network .* not finite: prior \(on Loss I\)\."):
+        check_finite(7, metrics)
+    metrics = {"gradient_norm_encoder": np.asarray([np.nan])}
+    with pytest.raises(
+        NonFiniteError, match=r"Iteration 1 is not finite: no loss, but a gradient\. .* finite: encoder\."
+    ):
+        check_finite(0, metrics)
     check_finite(7, {"c": np.zeros(3)})
 
 
-def test_real_training_that_breaks_is_stopped(algorithm, state):
+def test_check_finite_names_the_seed():
+    values = np.zeros((3, 4))
+    values[1, 2] = values[2, 3] = np.nan
+    with pytest.raises(NonFiniteError, match=r"Iteration 3 of seed 6 is not finite: loss = nan"):
+        check_finite(0, {"loss": values}, range(5, 8))
+
+
+def train_on(images, algorithm, state):
+    layout = layout_of()
+    loader = DeviceLoader(images, None, [jax.random.key(5)], 2, 8, layout)
+    trainer = Trainer(algorithm, loader, layout.replicate_keys(jax.random.key(6)), 2, layout)
+    return trainer.run(layout.place_tree(state), 0, 4, lambda *_: None)
+
+
+def test_a_network_that_breaks_is_named(algorithm, state):
     kernel = state.params["generator"]["output_conv"]["kernel"]
     state.params["generator"]["output_conv"]["kernel"] = kernel.at[0, 0, 0, 0].set(np.nan)
-    loader = DeviceLoader(SMALL_IMAGES, None, jax.random.key(5), 2, 8)
-    trainer = Trainer(algorithm, loader, jax.random.key(6), 2)
-    with pytest.raises(NonFiniteError, match=r"Iteration 1 is not finite: discriminator_loss_fake = nan"):
-        trainer.run(state, 0, 4, lambda *_: None)
+    with pytest.raises(
+        NonFiniteError, match=r"Iteration 1 is not finite: .*discriminator_loss_fake = nan.*discriminator\."
+    ):
+        train_on(SMALL_IMAGES, algorithm, state)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_in_the_images_is_named(algorithm, state):
+    images = SMALL_IMAGES.astype(np.float32)
+    images[3, 2, 2] = np.nan
+    pattern = r"Iteration [12] is not finite: .*discriminator_loss_real = nan.* not finite: discriminator\."
+    with pytest.raises(NonFiniteError, match=pattern):
+        train_on(images, algorithm, state)

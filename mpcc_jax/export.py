@@ -1,0 +1,94 @@
+"""One seed of a run of several as a run of its own."""
+
+import json
+import pathlib
+
+import jax
+
+from mpcc_jax.config import ConfigError, default_config, validate
+from mpcc_jax.console import versions
+from mpcc_jax.mesh import make_layout, member
+from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
+from mpcc_jax.training.state import abstract_state, build_algorithm
+from mpcc_jax.workdir import WorkdirError, prepare_workdir, write_json
+
+
+def read_settings(workdir, name="config.json"):
+    """A file of a run.
+
+    Args:
+      workdir: path of its directory.
+      name: of the file.
+
+    Returns:
+      What its JSON holds.
+
+    Raises:
+      WorkdirError: if there is none.
+    """
+    workdir = pathlib.Path(workdir).expanduser()
+    try:
+        return json.loads((workdir / name).read_text())
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"--workdir is {str(workdir)!r}, which holds no run ({error}).") from error
+
+
+def read_run(workdir):
+    """What a run was started with.
+
+    Args:
+      workdir: path of its directory.
+
+    Returns:
+      The configuration, and the facts about its data.
+
+    Raises:
+      WorkdirError: if there is no run.
+      ConfigError: if its configuration is not one of this version.
+    """
+    settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
+    config = default_config()
+    try:
+        config.update(settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error
+    validate(config)
+    return config, facts
+
+
+def export_seed(workdir, seed, out):
+    """Makes a working directory that looks as if one seed had been trained alone: it can go on from there.
+
+    Args:
+      workdir: path of a run with `config.num_seeds` above 1.
+      seed: one of its seeds.
+      out: path of a new directory.
+
+    Raises:
+      WorkdirError: if there is no run, or the new directory is not empty.
+      ConfigError: if the run has no such seed.
+      CheckpointError: if the run has no checkpoint.
+    """
+    config, facts = read_run(workdir)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    if config.num_seeds == 1 or seed not in seeds:
+        raise ConfigError(f"--seed is {seed}; allowed: one of several seeds of {workdir}, which has {list(seeds)}.")
+    out = prepare_workdir(out)
+    if any(out.iterdir()):
+        raise WorkdirError(f"--out is {str(out)!r}, which is not empty. Choose another.")
+    algorithm = build_algorithm(config, facts["shape"][-1])
+    source = Checkpoints(pathlib.Path(workdir).expanduser() / "checkpoints")
+    config.mesh.devices = 0
+    layout = make_layout(config, jax.local_devices()[:1])
+    restored = source.restore(abstract_state(algorithm, layout), print)
+    if restored is None:
+        raise CheckpointError(f"{workdir} has no checkpoint yet.")
+    state, iteration = restored
+
+    settings = {**read_settings(workdir), "seed": seed, "num_seeds": 1}
+    write_json(out / "config.json", settings)
+    write_json(out / "data.json", facts)
+    target = Checkpoints(out / "checkpoints")
+    target.save(member(state, seed - config.seed), iteration, {"config": settings, "versions": versions()})
+    target.close()
+    print(f"seed {seed} of {workdir} after {iteration} iterations: {out}")
