@@ -1,4 +1,4 @@
-"""The log of a run: a JSON object per line, and event files for TensorBoard, both complete up to a crash."""
+"""The log of a run: a JSON object per line, and event files for TensorBoard, both readable after a crash."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from mpcc_jax.workdir import open_log
 
+QUEUE_SIZE = 1000
 GROUPS = ("gradient_norm", "spectral_norm", "prior_sigma", "alarm")
 
 
@@ -33,7 +34,14 @@ class RunLog:
             from tensorboardX import SummaryWriter
 
             folders = [workdir / "tensorboard" / f"seed_{seed}" for seed in seeds or ()] or [workdir / "tensorboard"]
-            self._events = [SummaryWriter(str(folder), purge_step=start + 1 if start else None) for folder in folders]
+            settings = {
+                "purge_step": start + 1 if start else None,
+                "filename_suffix": f".from_{start}",
+                # A thread writes; a crash costs a second of events at most.
+                "max_queue": QUEUE_SIZE,
+                "flush_secs": 1,
+            }
+            self._events = [SummaryWriter(str(folder), **settings) for folder in folders]
 
     def write(self, iteration, values, run=0):
         """Adds a line.
@@ -50,7 +58,6 @@ class RunLog:
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self._events[run].add_scalar(_tag(name), value, iteration)
-            self._events[run].flush()
 
     def write_picture(self, iteration, name, picture, run=0):
         """Adds a picture to the event files.

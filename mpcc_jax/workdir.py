@@ -65,6 +65,17 @@ def flatten(settings, prefix=""):
 
 # What a run writes, besides config.json.
 OUTPUTS = ("checkpoints", "data.json", "metrics.jsonl", "results.json", "tensorboard", "clusters.png")
+# What may change from one start to the next: it does not change what is computed.
+INCIDENTAL = (
+    "mesh.",
+    "logging.",
+    "alarms.",
+    "checkpoints.",
+    "data.dir",
+    "data.cache",
+    "data.threads",
+    "data.placement",
+)
 OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.kind"}
 
 
@@ -94,7 +105,11 @@ def check_same_config(workdir, config, *, override):
             "run of mpcc_jax, so it belongs to something else. Choose another."
         )
     now = flatten(json.loads(config.to_json_best_effort()))
-    fields = [field for field in {**before, **now} if before.get(field, "(no such field)") != now.get(field, "(none)")]
+    fields = [
+        field
+        for field in {**before, **now}
+        if before.get(field, "(no such field)") != now.get(field, "(none)") and not field.startswith(INCIDENTAL)
+    ]
     if fields and any((workdir / "checkpoints").glob("[0-9]*")) and not override:
         changes = "; ".join(f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}" for field in fields)
         raise ConfigError(

@@ -26,7 +26,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 # Files of a minute and more; begun first, so that no process is left alone with one of them at the end.
-LONG_FILES = ("test_iteration.py", "test_resume.py", "test_trajectory.py", "test_phases.py", "test_released.py")
+LONG_FILES = (
+    *("test_distributed.py", "test_mesh.py", "test_resume.py", "test_iteration.py"),
+    *("test_trajectory.py", "test_phases.py", "test_released.py", "test_experiment.py", "test_launch.py"),
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -12,6 +12,8 @@ from mpcc_jax.config import ConfigError
 from mpcc_jax.console import Display
 from mpcc_jax.data import from_arrays
 from mpcc_jax.experiment import load, prepare, train
+from mpcc_jax.export import export_seed
+from mpcc_jax.workdir import WorkdirError
 from tests.conftest import tiny_config
 
 RNG = np.random.default_rng(0)
@@ -79,3 +81,45 @@ def test_fewer_pictures_than_a_batch(folder, tmp_path):
     config.training.batch_size = 21
     with pytest.raises(ConfigError, match=r"config.training.batch_size is 21; allowed: at most 20"):
         train(config, tmp_path / "run", quiet())
+
+
+def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path, capsys):
+    """Two seeds for two iterations; one of them goes on alone, and a third run starts from its weights."""
+    dataset = from_arrays(RNG.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), np.arange(40) % 3)
+    config, display = tiny_config(), quiet()
+    config.num_seeds, config.seed, config.training.iterations = 2, 5, 2
+    config.evaluation.update({"every": 1, "samples_per_cluster": 2})
+    config.checkpoints.best = "mean_confidence"
+    _, state, results = train(config, tmp_path / "two", display, dataset)
+    assert [scores["seed"] for scores in results["members"]] == [5, 6]
+    accuracies = [scores["accuracy_many_to_one"] for scores in results["members"]]
+    assert results["mean"]["accuracy_many_to_one"] == pytest.approx(np.mean(accuracies))
+    assert results["sd"]["accuracy_many_to_one"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert results["best_checkpoint"] in (1, 2)
+    assert json.loads((tmp_path / "two" / "results.json").read_text()) == results
+    assert "±" in display.console.file.getvalue()
+    lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["iteration"], line["seed"]) for line in lines if "generator_loss" in line] == [(2, 5), (2, 6)]
+    for name in ("seed_5/clusters.png", "seed_6/reconstructions.png", "tensorboard/seed_6"):
+        assert (tmp_path / "two" / name).exists()
+
+    with pytest.raises(ConfigError, match=r"--seed is 7; allowed: one of several seeds of .* which has \[5, 6\]"):
+        export_seed(tmp_path / "two", 7, tmp_path / "six")
+    with pytest.raises(WorkdirError, match="which is not empty"):
+        export_seed(tmp_path / "two", 6, tmp_path)
+    export_seed(tmp_path / "two", 6, tmp_path / "six")
+    assert "seed 6 of" in capsys.readouterr().out
+    alone = tiny_config()
+    alone.seed = 6
+    alone.evaluation.update({"every": 1, "samples_per_cluster": 2})
+    _, further, results = train(alone, tmp_path / "six", quiet(), dataset, override=True)
+    assert (int(further.iteration), results["resumed_at"], results["seed"]) == (4, 2, 6)
+
+    alone.training.iterations = 2
+    display = quiet()
+    _, started, _ = train(alone, tmp_path / "third", display, dataset, init_from=tmp_path / "six")
+    assert "weights from" in display.console.file.getvalue()
+    # Two steps of Adam away, where a fresh start would be 0.02 away.
+    one, other = (x.params["generator"]["linear"]["kernel"] for x in (started, further))
+    np.testing.assert_allclose(one, other, atol=2e-3)
+    np.testing.assert_array_equal(np.shape(state.iteration), (2,))

@@ -1,11 +1,13 @@
 """The program as a person runs it: a short run from the command line, and mistakes that end in one line."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
 
 from tests.processes import launch
+from tests.test_logs import read_events
 
 
 def test_a_short_run_trains_scores_and_draws(tmp_path):
@@ -16,6 +18,8 @@ def test_a_short_run_trains_scores_and_draws(tmp_path):
         "training.iterations_per_call": 2,
         "evaluation.every": 2,
         "evaluation.samples_per_cluster": 2,
+        "logging.every": 2,
+        "logging.images_every": 4,
     }
     overrides = [f"--config.{name}={value}" for name, value in fields.items()]
     run = launch("--workdir", str(tmp_path / "run"), *overrides)
@@ -31,6 +35,36 @@ def test_a_short_run_trains_scores_and_draws(tmp_path):
     for name in ("clusters.png", "reconstructions.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             picture.verify()
+    check_log(tmp_path / "run", lines)
+
+    # The same run at a rate at which it cannot go on: it stops, says where, and keeps what it has.
+    broken = ["--resume=override", "--config.training.iterations=8", "--config.training.learning_rate=1e30"]
+    run = launch("--workdir", str(tmp_path / "run"), *overrides, *broken)
+    assert run.returncode == 3
+    assert re.search(r"error: Iteration [56] is not finite: .* network whose gradient is not finite: \w+", run.stderr)
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["4"]
+
+
+def check_log(workdir, lines):
+    """Everything that is promised is in the log, and the event files say the same."""
+    lines = [line for line in lines if "generator_loss" in line]
+    prefixes = ("gradient_norm_", "spectral_norm_", "prior_sigma_", "alarm_")
+    families = {prefix: {name for name in lines[-1] if name.startswith(prefix)} for prefix in prefixes}
+    assert [len(names) for names in families.values()] == [5, 3, 3, 4]
+    assert {
+        *("discriminator_loss_real", "discriminator_loss_fake", "encoder_nll", "membership_cross_entropy"),
+        *("prior_negative_entropy", "logits_real", "logits_fake", "cluster_entropy", "empty_clusters"),
+        *("learning_rate", "prior_learning_rate", "iterations_per_second", "images_per_second"),
+        "host_memory_peak_bytes",
+    } <= set(lines[-1])
+    events = read_events(workdir / "tensorboard")
+    for name in ("generator_loss", "cluster_entropy"):
+        assert [event.step for event in events.Scalars(name)] == [2, 4]
+        written = [event.value for event in events.Scalars(name)]
+        assert written == pytest.approx([line[name] for line in lines], rel=1e-5)
+    (sheet,) = events.Images("samples")
+    assert (sheet.step, sheet.width, sheet.height) == (4, 8 * 9 - 1, 10 * 9 - 1)
 
 
 def test_preparing_shows_the_data_and_needs_no_workdir():
@@ -50,6 +84,10 @@ def test_preparing_shows_the_data_and_needs_no_workdir():
         (["--config.data.name=folder:/nowhere"], "'folder:/nowhere', and there is no such folder"),
         (["--config.data.name=mnist", "--config.data.dir=/nowhere"], "looked in /nowhere/mnist for TFDS data"),
         (["--config.training.batch_size=2000"], "at most 1797"),
+        (["--config.training.learning_rate=nan"], "config.training.learning_rate is nan; allowed: a number above 0"),
+        (["--config.checkpoints.best=silhouette"], "config.evaluation.every is 0; allowed: above 0, because"),
+        (["--config.mesh.devices=7"], "config.mesh.devices is 7; allowed: 1 to 1"),
+        (["--coordinator=here:1"], "--num_processes and --process_id must be given with --coordinator"),
         (["--config", "configs/digit.py"], "'configs/digit.py', which is not a file"),
         (["--workdir", "/dev/null/run"], "--workdir is '/dev/null/run', which cannot be written"),
     ],

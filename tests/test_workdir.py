@@ -36,6 +36,14 @@ def test_another_configuration_is_shown_and_refused(tmp_path):
     check_same_config(tmp_path, config, override=True)
 
 
+def test_what_does_not_change_the_computation_may_change(tmp_path):
+    start_run(tmp_path)
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    config = tiny_config()
+    config.mesh.devices, config.logging.every, config.data.dir = 4, 7, "/elsewhere"
+    check_same_config(tmp_path, config, override=False)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -62,5 +62,5 @@ class Alarms:
                 sentences.append(f"iteration {iteration}: {sentence} ({patience} lines of the log in a row).")
             if not known and name in self._reported:
                 self._reported.remove(name)
-                sentences.append(f"iteration {iteration}: {name.replace('_', ' ')} is over.")
+                sentences.append(f"iteration {iteration}: the alarm about {name.replace('_', ' ')} is over.")
         return {f"alarm_{name}": int(name in self._reported) for name in signs}, sentences

@@ -11,7 +11,7 @@ from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
 
 PROBE_PER_CLUSTER = 20
-SMALLEST_PROBE = 500
+SMALLEST_PROBE = 200
 
 
 def _singular_values(tree):

@@ -1,0 +1,73 @@
+"""Means over a stretch of calls, and the look at a state, against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import entropy
+
+from mpcc_jax.evaluation.networks import encode_images, generate_images
+from mpcc_jax.training.metrics import Window, draw_samples, inspect, probe_size
+from mpcc_jax.training.noise import Latents
+from tests.conftest import SMALL_IMAGES
+
+
+def test_a_window_is_the_mean_over_all_iterations_since_it_was_read():
+    window, rng = Window(), np.random.default_rng(0)
+    calls = [rng.normal(size=count).astype(np.float32) for count in (4, 4, 1)]
+    for values in calls:
+        window.add({"loss": jnp.asarray(values), "other": jnp.asarray(-values)})
+    means = window.read()
+    np.testing.assert_allclose(means["loss"], np.concatenate(calls).mean(), rtol=1e-6)
+    np.testing.assert_allclose(means["other"], -means["loss"])
+    window.add({"loss": jnp.ones(2), "other": jnp.zeros(2)})
+    assert float(window.read()["loss"]) == 1.0
+
+
+def test_a_window_keeps_seeds_apart():
+    window = Window(num_seeds=3)
+    window.add({"loss": jnp.arange(12.0).reshape(3, 4)})
+    window.add({"loss": jnp.ones((3, 2))})
+    np.testing.assert_allclose(window.read()["loss"], [8 / 6, 24 / 6, 40 / 6], rtol=1e-6)
+
+
+def test_the_look_at_a_state(algorithm, state):
+    model = algorithm.model
+    seen = jax.device_get(jax.jit(lambda state, images: inspect(model, state, images))(state, SMALL_IMAGES))
+    sigma = np.exp(0.5 * np.maximum(state.params["prior"]["log_var"], 2 * np.log(0.5)))
+    for name, value in (("min", sigma.min()), ("mean", sigma.mean()), ("max", sigma.max())):
+        np.testing.assert_allclose(seen[f"prior_sigma_{name}"], value, rtol=1e-5)
+    memberships = encode_images(model, state, SMALL_IMAGES)[2]
+    sizes = np.bincount(memberships.argmax(axis=-1), minlength=3)
+    np.testing.assert_allclose(seen["cluster_entropy"], entropy(sizes), rtol=1e-5, atol=1e-6)
+    assert seen["empty_clusters"] == (sizes == 0).sum()
+    np.testing.assert_allclose(seen["mean_confidence"], np.exp(memberships.max(axis=-1)).mean(), rtol=1e-4)
+
+
+def test_the_largest_singular_value_of_each_network(algorithm, state):
+    buffers = jax.tree.map(lambda leaf: leaf, state.buffers)
+    for part, value in (("generator", 5.0), ("trunk", 7.0), ("discriminator", 6.0), ("encoder", 9.0)):
+        sigmas = [path for path, _ in jax.tree_util.tree_leaves_with_path(buffers[part]) if path[-1].key == "sigma"]
+        layer = buffers[part]
+        for key in sigmas[-1][:-1]:
+            layer = layer[key.key]
+        layer["sigma"] = jnp.float32(value)
+    seen = inspect(algorithm.model, state.replace(buffers=buffers), SMALL_IMAGES)
+    norms = [float(seen[f"spectral_norm_{name}"]) for name in ("generator", "discriminator", "encoder")]
+    assert norms == [5.0, 7.0, 9.0]
+
+
+def test_samples_are_those_of_the_average(algorithm, state):
+    y = np.asarray([0, 1, 2])
+    eps = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    drawn = draw_samples(algorithm.model, state, Latents(jnp.asarray(y), jnp.asarray(eps)))
+    z = algorithm.model.prior.sampling(state.params["prior"]).sample(jnp.asarray(y), jnp.asarray(eps))
+    expected = generate_images(algorithm.model, state, state.ema["buffers"], z, y)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "images", "expected"), [(10, 70_000, 200), (3, 70_000, 200), (100, 40_000, 2000), (10, 60, 60)]
+)
+def test_enough_images_to_see_every_cluster(clusters, images, expected):
+    assert probe_size(clusters, images) == expected
