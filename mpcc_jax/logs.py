@@ -7,7 +7,7 @@ import numpy as np
 from mpcc_jax.workdir import open_log
 
 QUEUE_SIZE = 1000
-GROUPS = ("gradient_norm", "spectral_norm", "prior_sigma", "alarm")
+GROUPS = ("gradient_norm", "spectral_norm", "prior_sigma", "probe", "alarm")
 
 
 def _tag(name):

@@ -54,14 +54,14 @@ def check_log(workdir, lines):
     assert [len(names) for names in families.values()] == [5, 3, 3, 4]
     assert {
         *("discriminator_loss_real", "discriminator_loss_fake", "encoder_nll", "membership_cross_entropy"),
-        *("prior_negative_entropy", "logits_real", "logits_fake", "cluster_entropy", "empty_clusters"),
+        *("prior_negative_entropy", "logits_real", "logits_fake", "probe_cluster_entropy", "probe_empty_clusters"),
         *("learning_rate", "prior_learning_rate", "iterations_per_second", "images_per_second"),
         "host_memory_peak_bytes",
     } <= set(lines[-1])
     events = read_events(workdir / "tensorboard")
-    for name in ("generator_loss", "cluster_entropy"):
-        assert [event.step for event in events.Scalars(name)] == [2, 4]
-        written = [event.value for event in events.Scalars(name)]
+    for name, tag in (("generator_loss", "generator_loss"), ("probe_cluster_entropy", "probe/cluster_entropy")):
+        assert [event.step for event in events.Scalars(tag)] == [2, 4]
+        written = [event.value for event in events.Scalars(tag)]
         assert written == pytest.approx([line[name] for line in lines], rel=1e-5)
     (sheet,) = events.Images("samples")
     assert (sheet.step, sheet.width, sheet.height) == (4, 8 * 9 - 1, 10 * 9 - 1)

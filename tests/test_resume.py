@@ -17,6 +17,7 @@ SETTINGS = {
     "training.iterations_per_call": 2,
     "checkpoints.every": 10,
     "checkpoints.keep_last": 2,
+    "logging.every": 2,
     "evaluation.samples_per_cluster": 2,
     "evaluation.num_images": 100,
 }

@@ -14,7 +14,8 @@ def signs_of_collapse(config, values):
       By name of the sign, a sentence if it is there, else None.
     """
     limits, clusters, sigma_min = config.alarms, config.model.num_clusters, config.prior.sigma_min
-    empty, sigma_mean, sigma_max = (values[name] for name in ("empty_clusters", "prior_sigma_mean", "prior_sigma_max"))
+    empty = values["probe_empty_clusters"]
+    sigma_mean, sigma_max = values["prior_sigma_mean"], values["prior_sigma_max"]
     loss = values["discriminator_loss_real"] + values["discriminator_loss_fake"]
     mixture, saturating = config.prior.kind == "gaussian_mixture", config.loss.adversarial in SATURATING
     signs = {

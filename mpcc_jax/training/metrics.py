@@ -42,8 +42,8 @@ def inspect(model, state, images):
 
     Returns:
       Scalars by name: spectral_norm_* (largest singular value among a network's kernels, by power iteration),
-      prior_sigma_min, _mean and _max, cluster_entropy (nats, of the share of images per cluster), empty_clusters (a
-      count), mean_confidence.
+      prior_sigma_min, _mean and _max, probe_cluster_entropy (nats, of the share of images per cluster),
+      probe_empty_clusters (a count), probe_mean_confidence.
     """
     networks = {
         "generator": state.buffers["generator"],
@@ -59,9 +59,9 @@ def inspect(model, state, images):
         "prior_sigma_min": jnp.min(sigma),
         "prior_sigma_mean": jnp.mean(sigma),
         "prior_sigma_max": jnp.max(sigma),
-        "cluster_entropy": jnp.sum(jax.scipy.special.entr(sizes / len(images))),
-        "empty_clusters": jnp.sum(sizes == 0),
-        "mean_confidence": jnp.mean(jnp.exp(jnp.max(memberships, axis=-1))),
+        "probe_cluster_entropy": jnp.sum(jax.scipy.special.entr(sizes / len(images))),
+        "probe_empty_clusters": jnp.sum(sizes == 0),
+        "probe_mean_confidence": jnp.mean(jnp.exp(jnp.max(memberships, axis=-1))),
     }
 
 

@@ -39,9 +39,9 @@ def test_the_look_at_a_state(algorithm, state):
         np.testing.assert_allclose(seen[f"prior_sigma_{name}"], value, rtol=1e-5)
     memberships = encode_images(model, state, SMALL_IMAGES)[2]
     sizes = np.bincount(memberships.argmax(axis=-1), minlength=3)
-    np.testing.assert_allclose(seen["cluster_entropy"], entropy(sizes), rtol=1e-5, atol=1e-6)
-    assert seen["empty_clusters"] == (sizes == 0).sum()
-    np.testing.assert_allclose(seen["mean_confidence"], np.exp(memberships.max(axis=-1)).mean(), rtol=1e-4)
+    np.testing.assert_allclose(seen["probe_cluster_entropy"], entropy(sizes), rtol=1e-5, atol=1e-6)
+    assert seen["probe_empty_clusters"] == (sizes == 0).sum()
+    np.testing.assert_allclose(seen["probe_mean_confidence"], np.exp(memberships.max(axis=-1)).mean(), rtol=1e-4)
 
 
 def test_the_largest_singular_value_of_each_network(algorithm, state):
