@@ -23,7 +23,7 @@ def start(*arguments, **environment):
     return subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, text=True, **pipes)
 
 
-def finish(process, timeout=600):
+def finish(process, timeout=1200):
     """Waits for a process."""
     with process:
         output, errors = process.communicate(timeout=timeout)

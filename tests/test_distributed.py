@@ -90,7 +90,7 @@ def test_checkpoints_go_from_two_processes_to_one_and_back(runs):
     """Two, streaming, go on with what one wrote until SIGTERM reaches one of them; one goes on with what two wrote."""
     endless = ["--config.training.iterations=100000", "--resume=override", "--config.data.placement=stream"]
     processes = start_two_by_slurm("--workdir", str(runs / "one"), *OVERRIDES, *endless)
-    log, deadline = runs / "one" / "metrics.jsonl", time.monotonic() + 300
+    log, deadline = runs / "one" / "metrics.jsonl", time.monotonic() + 900
     while '"iteration": 8' not in log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)

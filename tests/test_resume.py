@@ -34,7 +34,7 @@ def logged(workdir):
 def interrupt(workdir, iteration, which):
     """Starts a run and sends it a signal once it has logged an iteration."""
     process = start("--workdir", str(workdir), *OVERRIDES)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while process.poll() is None and max(logged(workdir), default=0) < iteration:
         assert time.monotonic() < deadline
         time.sleep(0.01)
