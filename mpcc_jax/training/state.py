@@ -151,6 +151,11 @@ def _first_state(algorithm, key):
 
 
 @functools.cache
+def _shapes(algorithm, double):
+    del double  # part of the key: the types depend on it
+    return jax.eval_shape(functools.partial(_first_state, algorithm), jax.random.key(0))
+
+
 def state_shapes(algorithm):
     """What a state of an algorithm looks like, without making one.
 
@@ -160,7 +165,7 @@ def state_shapes(algorithm):
     Returns:
       A `TrainState` of `jax.ShapeDtypeStruct`s.
     """
-    return jax.eval_shape(functools.partial(_first_state, algorithm), jax.random.key(0))
+    return _shapes(algorithm, jax.config.jax_enable_x64)
 
 
 def init_state(algorithm, key, layout=None):

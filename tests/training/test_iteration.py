@@ -102,7 +102,7 @@ def test_train_many_draws_what_single_iterations_would(algorithm, state):
     """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
     keys = tuple(jax.random.split(jax.random.key(5)))
     program = compile_train_many(algorithm, layout_of())
-    actual = jax.tree.map(jnp.copy, state)
+    actual = layout_of().place_tree(state)
     for examples in DeviceLoader(SMALL_IMAGES, None, keys[:1], 2, 8, layout_of()).calls(0, 4, 2):
         actual, metrics = program(actual, examples, keys[1])
     assert int(actual.iteration) == 4

@@ -42,7 +42,7 @@ def assert_equals(state, arrays, prefix, loose):
     for name, expected in reference.items():
         if name.startswith("D.embed") or name == "P.phi_c":
             continue
-        tolerance = 2e-3 if loose and name.startswith("G") and wanders(name) else 1e-5 if loose else 1e-9
+        tolerance = 2e-3 if loose and name.startswith("G") and wanders(name) else 3e-5 if loose else 1e-9
         np.testing.assert_allclose(tensors[name], expected, rtol=0, atol=tolerance, err_msg=prefix + name)
         compared += 1
     assert compared == len(tensors) - (0 if any(name.startswith("G_ema") for name in reference) else 72)
