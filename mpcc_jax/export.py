@@ -77,12 +77,14 @@ def export_seed(workdir, seed, out):
     if any(out.iterdir()):
         raise WorkdirError(f"--out is {str(out)!r}, which is not empty. Choose another.")
     algorithm = build_algorithm(config, facts["shape"][-1])
-    source = Checkpoints(pathlib.Path(workdir).expanduser() / "checkpoints")
     config.mesh.devices = 0
     layout = make_layout(config, jax.local_devices()[:1])
-    restored = source.restore(abstract_state(algorithm, layout), print)
+    folder = pathlib.Path(workdir).expanduser() / "checkpoints"
+    source = Checkpoints(folder, read_only=True) if folder.is_dir() else None
+    restored = source and source.restore(abstract_state(algorithm, layout), print)
     if restored is None:
         raise CheckpointError(f"{workdir} has no checkpoint yet.")
+    source.close()
     state, iteration = restored
 
     settings = {**read_settings(workdir), "seed": seed, "num_seeds": 1}

@@ -102,18 +102,17 @@ class Layout:
         """
         return lax.with_sharding_constraint(array, self._sharding(*axes))
 
-    def place(self, array, sharding, read=None):
+    def place(self, array, sharding):
         """Puts an array on the devices of this host that are to hold a part of it.
 
         Args:
-          array: NumPy, the same on all hosts; or anything with `shape`, if `read` is given.
+          array: NumPy, the same on all hosts.
           sharding: of the result.
-          read: function of an index (slices) that gives that part of the array; None indexes it.
 
         Returns:
           `jax.Array`.
         """
-        return jax.make_array_from_callback(array.shape, sharding, read or (lambda index: np.asarray(array[index])))
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: np.asarray(array[index]))
 
     def place_tree(self, tree):
         """A copy of everything on every device.

@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
+
 from tests.conftest import ROOT
 
 ENVIRONMENT = {
@@ -33,3 +36,15 @@ def finish(process, timeout=1200):
 def launch(*arguments, **environment):
     """Runs launch.py on the digits to its end."""
     return finish(start(*arguments, **environment))
+
+
+def read_checkpoint(workdir):
+    """The newest checkpoint of a run: its iteration, and its arrays in NumPy."""
+    import orbax.checkpoint as ocp
+
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        folder = (newest / "state").absolute()
+        tree = checkpointer.metadata(folder).item_metadata.tree
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return int(newest.name), checkpointer.restore(folder, restore_args=kinds)

@@ -4,13 +4,11 @@ import signal
 import socket
 import time
 
-import jax
-import numpy as np
 import pytest
 
 from mpcc_jax.distributed import DistributedError, connect, detect
 from tests.conftest import assert_trees_close
-from tests.processes import finish, launch, start
+from tests.processes import finish, launch, read_checkpoint, start
 
 SETTINGS = {
     "model.channels": 1,
@@ -45,19 +43,8 @@ def start_two_by_slurm(*arguments):
     return [start(*arguments, **DOUBLE, **job, **one) for one in ids]
 
 
-def checkpoint(workdir):
-    import orbax.checkpoint as ocp
-
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        folder = (newest / "state").absolute()
-        tree = checkpointer.metadata(folder).item_metadata.tree
-        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return int(newest.name), checkpointer.restore(folder, restore_args=kinds)
-
-
 def assert_same_end(one, other):
-    (iteration, tree), (expected_iteration, expected) = checkpoint(one), checkpoint(other)
+    (iteration, tree), (expected_iteration, expected) = read_checkpoint(one), read_checkpoint(other)
     assert iteration == expected_iteration
     assert_trees_close(tree, expected, rtol=1e-6, atol=1e-9)
 
@@ -99,7 +86,7 @@ def test_checkpoints_go_from_two_processes_to_one_and_back(runs):
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "stopped by SIGTERM after" in first.stdout
 
-    reached, _ = checkpoint(runs / "one")
+    reached, _ = read_checkpoint(runs / "one")
     assert reached >= 8
     longer = [f"--config.training.iterations={reached}", "--resume=override"]
     alone = launch("--workdir", str(runs / "two"), *OVERRIDES, *longer, **DOUBLE)

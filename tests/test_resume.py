@@ -1,14 +1,14 @@
 """A run that is killed, pre-empted and killed again ends with the parameters of the run that was not."""
 
 import json
-import pathlib
 import random
 import signal
 import time
 
+import jax
 import numpy as np
 
-from tests.processes import finish, launch, start
+from tests.processes import finish, launch, read_checkpoint, start
 
 SETTINGS = {
     "model.channels": 1,
@@ -42,13 +42,6 @@ def interrupt(workdir, iteration, which):
     return finish(process)
 
 
-def checkpoint(workdir):
-    import orbax.checkpoint as ocp
-
-    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    return int(newest.name), ocp.StandardCheckpointer().restore(pathlib.Path(newest / "state").absolute())
-
-
 def test_signals_change_nothing_in_the_end(tmp_path):
     whole = launch("--workdir", str(tmp_path / "whole"), *OVERRIDES)
     assert whole.returncode == 0, whole.stderr
@@ -60,17 +53,15 @@ def test_signals_change_nothing_in_the_end(tmp_path):
         if which is signal.SIGTERM:
             assert run.returncode == 0, run.stderr
             assert "stopped by SIGTERM after" in run.stdout
-            assert checkpoint(workdir)[0] >= reached
+            assert read_checkpoint(workdir)[0] >= reached
         else:
             assert run.returncode == -signal.SIGKILL
     last = launch("--workdir", str(workdir), *OVERRIDES)
     assert last.returncode == 0, last.stderr
     assert "resumed" in last.stdout
 
-    (iteration, resumed), (_, expected) = checkpoint(workdir), checkpoint(tmp_path / "whole")
+    (iteration, resumed), (_, expected) = read_checkpoint(workdir), read_checkpoint(tmp_path / "whole")
     assert iteration == 120
-    import jax
-
     jax.tree.map(np.testing.assert_array_equal, resumed, expected)
     assert logged(workdir) == logged(tmp_path / "whole") == list(range(2, 121, 2))
 

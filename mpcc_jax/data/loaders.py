@@ -8,7 +8,6 @@ import functools
 import itertools
 import math
 import os
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +72,7 @@ class DeviceLoader:
           keys: PRNG keys for data, one per run that is trained at once.
           steps: D_steps, batches per iteration.
           batch_size: B.
-          layout: says where arrays live, as `mpcc_jax.training.mesh.Layout` does.
+          layout: says where arrays live, as `mpcc_jax.mesh.Layout` does.
         """
         self._images = layout.place(images, layout.replicated)
         self._labels = None if labels is None else layout.place(labels, layout.replicated)
@@ -117,10 +116,6 @@ class DeviceLoader:
             yield self._gather(self._images, self._labels, orders, np.int32(offset), iterations=iterations)
 
 
-class _Shape(NamedTuple):
-    shape: tuple[int, ...]
-
-
 class StreamLoader:
     """Examples read from a memory-mapped array by threads (grain), ahead of the devices.
 
@@ -136,7 +131,7 @@ class StreamLoader:
           keys: PRNG keys for data, one per run that is trained at once.
           steps: D_steps, batches per iteration.
           batch_size: B of all devices together.
-          layout: says where arrays live, as `mpcc_jax.training.mesh.Layout` does.
+          layout: says where arrays live, as `mpcc_jax.mesh.Layout` does.
           num_threads: that read.
         """
         self._images, self._labels = images, labels
@@ -183,7 +178,7 @@ class StreamLoader:
 
             shape = (last - first, *self._shape, *array.shape[1:])
             shape = shape if runs == 1 else (runs, *shape)
-            return self._layout.place(_Shape(shape), self._layout.examples, read)
+            return jax.make_array_from_callback(shape, self._layout.examples, read)
 
         return Examples(place(self._images), None if self._labels is None else place(self._labels))
 

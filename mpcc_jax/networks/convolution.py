@@ -23,7 +23,8 @@ def _convolve(x, kernel, padding):
 def _separable_convolve(padding):
     """`_convolve` that `vmap` over images and kernels leaves one convolution per pair on CPU.
 
-    Elsewhere they become one grouped convolution, which XLA's CPU backend runs 5 times slower than one after the other.
+    Elsewhere they become one grouped convolution. On CPU that made three digits runs at once cost 5.2 times one; one
+    convolution after the other, 2.9 times.
     """
     convolve = jax.custom_batching.custom_vmap(functools.partial(_convolve, padding=padding))
 

@@ -45,7 +45,7 @@ class Checkpoints:
       directory: `pathlib.Path`.
     """
 
-    def __init__(self, directory, keep_last=3, keep_every=0, *, keep_best=False):
+    def __init__(self, directory, keep_last=3, keep_every=0, *, keep_best=False, read_only=False):
         """Opens or makes the directory, and removes what a killed process left half-written.
 
         Args:
@@ -53,6 +53,7 @@ class Checkpoints:
           keep_last: how many of the newest are kept.
           keep_every: checkpoints of iterations that this divides are kept too; 0 is none.
           keep_best: whether the one of the highest score is kept too.
+          read_only: whether to leave the directory alone: the run may be going on, and what is half-written is its own.
         """
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as policies
@@ -69,7 +70,8 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(kept),
                 best_fn=_score if keep_best else None,
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
