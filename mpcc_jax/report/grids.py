@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from mpcc_jax.report.style import shorten
+
+LONGEST_LABEL = 48
+
 
 def tile(images, num_columns, pad=1):
     """Lays images out on a grid, row by row.
@@ -34,7 +38,8 @@ def _save_grid(path, images, num_columns, row_labels, title, pad=1):
     axes = figure.add_subplot()
     axes.imshow(grid, interpolation="nearest")
     pitch = images.shape[1] + pad
-    axes.set_yticks([pitch * row + images.shape[1] / 2 - 0.5 for row in range(num_rows)], row_labels, fontsize=8)
+    places = [pitch * row + images.shape[1] / 2 - 0.5 for row in range(num_rows)]
+    axes.set_yticks(places, [shorten(label, LONGEST_LABEL) for label in row_labels], fontsize=8, parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

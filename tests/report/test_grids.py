@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax import report
-from mpcc_jax.report import describe_clusters, save_cluster_sheet, save_contact_sheet, save_reconstructions, tile
+from mpcc_jax.report import grids
+from mpcc_jax.report.grids import describe_clusters, save_cluster_sheet, save_contact_sheet, save_reconstructions, tile
 
 
 def test_tile_puts_images_row_by_row():
@@ -47,11 +47,11 @@ def test_pictures_are_written(tmp_path):
 
 @pytest.mark.parametrize("labels", [None, np.arange(7) % 2, np.arange(7) % 7])
 def test_contact_sheet_shows_any_number_of_images(tmp_path, monkeypatch, labels):
-    grids = []
-    monkeypatch.setattr(report, "_save_grid", lambda path, *grid: grids.append(grid))
+    drawn = []
+    monkeypatch.setattr(grids, "_save_grid", lambda path, *grid: drawn.append(grid))
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3)).astype(np.uint8)
     save_contact_sheet(tmp_path / "data.png", images, labels, None, "mine", num_columns=4, max_rows=3)
-    ((shown, num_columns, rows, title),) = grids
+    ((shown, num_columns, rows, title),) = drawn
     assert num_columns == 4
     assert title == "mine: 7 real images"
     assert len(shown) == len(rows) * num_columns

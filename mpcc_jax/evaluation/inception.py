@@ -1,0 +1,252 @@
+"""Inception-v3 of 2015 as FID uses it: a description of its layers, the shapes of its weights, and a pure function.
+
+It is torchvision's `inception_v3` without auxiliary logits but for four things: average pools leave the padding out of
+the mean, the last block pools by the maximum, there are 1008 classes, and images are scaled as TensorFlow did.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+IMAGE_SIZE = 299
+NUM_FEATURES = 2048
+NUM_CLASSES = 1008
+EPSILON = 1e-3  # of batch norm
+
+_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+
+
+class Conv(NamedTuple):
+    """Convolution, batch norm and ReLU.
+
+    Attributes:
+      name: of the layer inside its block, as published.
+      features: output channels.
+      size: of the kernel, (height, width).
+      stride: in both directions.
+      padding: "SAME" or "VALID".
+    """
+
+    name: str
+    features: int
+    size: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: str = "SAME"
+
+
+class Pool(NamedTuple):
+    """Pooling over 3x3 pixels.
+
+    Attributes:
+      kind: "max" or "average".
+      stride: in both directions.
+      padding: "SAME" or "VALID".
+    """
+
+    kind: str
+    stride: int = 1
+    padding: str = "SAME"
+
+
+class Branches(NamedTuple):
+    """Sequences of layers on the same input; their outputs are concatenated along the channels.
+
+    Attributes:
+      sequences: tuples of layers.
+    """
+
+    sequences: tuple
+
+
+def _reduction(name, features):
+    return Conv(name, features, (3, 3), 2, "VALID")
+
+
+_REDUCING_POOL = Pool("max", 2, "VALID")
+
+
+def _block_a(pool_features):
+    wide = (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5)))
+    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3)))
+    pooled = (Pool("average"), Conv("branch_pool", pool_features))
+    return (Branches(((Conv("branch1x1", 64),), wide, double, pooled)),)
+
+
+def _block_b():
+    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), _reduction("branch3x3dbl_3", 96))
+    return (Branches(((_reduction("branch3x3", 384),), double, (_REDUCING_POOL,))),)
+
+
+def _block_c(narrow):
+    single = (Conv("branch7x7_1", narrow), Conv("branch7x7_2", narrow, (1, 7)), Conv("branch7x7_3", 192, (7, 1)))
+    double = (
+        Conv("branch7x7dbl_1", narrow),
+        Conv("branch7x7dbl_2", narrow, (7, 1)),
+        Conv("branch7x7dbl_3", narrow, (1, 7)),
+        Conv("branch7x7dbl_4", narrow, (7, 1)),
+        Conv("branch7x7dbl_5", 192, (1, 7)),
+    )
+    pooled = (Pool("average"), Conv("branch_pool", 192))
+    return (Branches(((Conv("branch1x1", 192),), single, double, pooled)),)
+
+
+def _block_d():
+    square = (Conv("branch3x3_1", 192), _reduction("branch3x3_2", 320))
+    long = (
+        Conv("branch7x7x3_1", 192),
+        Conv("branch7x7x3_2", 192, (1, 7)),
+        Conv("branch7x7x3_3", 192, (7, 1)),
+        _reduction("branch7x7x3_4", 192),
+    )
+    return (Branches((square, long, (_REDUCING_POOL,))),)
+
+
+def _split(name):
+    return Branches(((Conv(f"{name}a", 384, (1, 3)),), (Conv(f"{name}b", 384, (3, 1)),)))
+
+
+def _block_e(pooling):
+    single = (Conv("branch3x3_1", 384), _split("branch3x3_2"))
+    double = (Conv("branch3x3dbl_1", 448), Conv("branch3x3dbl_2", 384, (3, 3)), _split("branch3x3dbl_3"))
+    pooled = (Pool(pooling), Conv("branch_pool", 192))
+    return (Branches(((Conv("branch1x1", 320),), single, double, pooled)),)
+
+
+_STEM = (
+    Conv("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"),
+    Conv("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"),
+    Conv("Conv2d_2b_3x3", 64, (3, 3)),
+    _REDUCING_POOL,
+    Conv("Conv2d_3b_1x1", 80),
+    Conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"),
+    _REDUCING_POOL,
+)
+
+# (prefix of the names, layers), in the order of the computation.
+ARCHITECTURE = (
+    ("", _STEM),
+    ("Mixed_5b.", _block_a(32)),
+    ("Mixed_5c.", _block_a(64)),
+    ("Mixed_5d.", _block_a(64)),
+    ("Mixed_6a.", _block_b()),
+    ("Mixed_6b.", _block_c(128)),
+    ("Mixed_6c.", _block_c(160)),
+    ("Mixed_6d.", _block_c(160)),
+    ("Mixed_6e.", _block_c(192)),
+    ("Mixed_7a.", _block_d()),
+    ("Mixed_7b.", _block_e("average")),
+    ("Mixed_7c.", _block_e("max")),
+)
+
+
+def _kernel_shapes(layers, prefix, channels):
+    """OIHW shapes of the convolutions by full name, and the channels that come out."""
+    shapes = {}
+    for layer in layers:
+        if isinstance(layer, Conv):
+            shapes[prefix + layer.name] = (layer.features, channels, *layer.size)
+            channels = layer.features
+        elif isinstance(layer, Branches):
+            parts = [_kernel_shapes(sequence, prefix, channels) for sequence in layer.sequences]
+            shapes.update(itertools.chain.from_iterable(part.items() for part, _ in parts))
+            channels = sum(width for _, width in parts)
+    return shapes, channels
+
+
+def _all_kernel_shapes():
+    shapes, channels = {}, 3
+    for prefix, layers in ARCHITECTURE:
+        block, channels = _kernel_shapes(layers, prefix, channels)
+        shapes.update(block)
+    return shapes
+
+
+_KERNELS = _all_kernel_shapes()
+
+# Shape of every tensor of the published state dict, in PyTorch's layout, by name (num_batches_tracked left out).
+SHAPES = {
+    **{f"{name}.conv.weight": shape for name, shape in _KERNELS.items()},
+    **{f"{name}.{part}": shape[:1] for name, shape in _KERNELS.items() for part in _NORM},
+    "fc.weight": (NUM_CLASSES, NUM_FEATURES),
+    "fc.bias": (NUM_CLASSES,),
+}
+
+
+def prepare(params):
+    """Brings published weights into the form that `inception_v3` computes with, once.
+
+    Batch norm becomes part of the convolution before it: its scale is multiplied into the kernel, in float64.
+
+    Args:
+      params: NumPy arrays by the names and of the shapes in `SHAPES`.
+
+    Returns:
+      NumPy float32: by name of the convolution, "kernel" [H, W, I, O] and "shift" [1, 1, 1, O]; and "classifier"
+      [2048, 1008]. The bias of the classes has no part in any score.
+    """
+    prepared = {}
+    for name in _KERNELS:
+        weight, bias, mean, variance = (np.asarray(params[f"{name}.{part}"], np.float64) for part in _NORM)
+        scale = weight / np.sqrt(variance + EPSILON)
+        kernel = np.asarray(params[f"{name}.conv.weight"]).transpose(2, 3, 1, 0) * scale
+        shift = (bias - mean * scale)[None, None, None]
+        prepared[name] = {"kernel": kernel.astype(np.float32), "shift": shift.astype(np.float32)}
+    prepared["classifier"] = np.ascontiguousarray(np.asarray(params["fc.weight"], np.float32).T)
+    return prepared
+
+
+def _pool(layer, x):
+    import flax.linen as nn
+
+    strides = (layer.stride, layer.stride)
+    if layer.kind == "max":
+        return nn.max_pool(x, (3, 3), strides, layer.padding)
+    return nn.avg_pool(x, (3, 3), strides, layer.padding, count_include_pad=False)
+
+
+def _apply(layers, prefix, prepared, x, precision):
+    for layer in layers:
+        if isinstance(layer, Conv):
+            weights = prepared[prefix + layer.name]
+            strides, numbers = (layer.stride, layer.stride), ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(
+                x, weights["kernel"], strides, layer.padding, dimension_numbers=numbers, precision=precision
+            )
+            x = jax.nn.relu(x + weights["shift"])
+        elif isinstance(layer, Pool):
+            x = _pool(layer, x)
+        else:
+            parts = [_apply(sequence, prefix, prepared, x, precision) for sequence in layer.sequences]
+            x = jnp.concatenate(parts, axis=-1)
+    return x
+
+
+def inception_v3(prepared, images, precision=jax.lax.Precision.HIGHEST):
+    """Features and logits of images.
+
+    Args:
+      prepared: weights, from `prepare`.
+      images: scaled to about [-1, 1] by one of `resizing.RESIZES`, float, [N, 299, 299, 3].
+      precision: of the multiplications. HIGHEST is float32 on every device; anything less uses bfloat16 or TF32 on
+        TPUs and GPUs and gives other figures.
+
+    Returns:
+      Features after the last average pool, [N, 2048], and logits without the bias of the classes, [N, 1008], as the
+      Inception Score is computed from.
+
+    Raises:
+      ValueError: if the images have another shape.
+    """
+    if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; allowed: [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3]. "
+            "mpcc_jax.evaluation.resizing.RESIZES makes them so."
+        )
+    x = images
+    for prefix, layers in ARCHITECTURE:
+        x = _apply(layers, prefix, prepared, x, precision)
+    features = x.mean(axis=(1, 2))
+    return features, jnp.matmul(features, prepared["classifier"], precision=precision)

@@ -1,0 +1,22 @@
+"""What people look at: pictures of a run, and the page about a trained model."""
+
+from mpcc_jax.report.findings import Findings, FindingsError
+from mpcc_jax.report.grids import (
+    describe_clusters,
+    save_cluster_sheet,
+    save_contact_sheet,
+    save_reconstructions,
+    tile,
+)
+from mpcc_jax.report.page import write_page
+
+__all__ = [
+    "Findings",
+    "FindingsError",
+    "describe_clusters",
+    "save_cluster_sheet",
+    "save_contact_sheet",
+    "save_reconstructions",
+    "tile",
+    "write_page",
+]
