@@ -1,6 +1,14 @@
-"""Trains MPCC: python launch.py --config configs/digits.py --workdir runs/digits [--config.FIELD=VALUE ...].
+"""Trains MPCC, and uses what was trained.
 
-Prepares the data that a training needs, once: python launch.py --mode=prepare --config configs/mnist.py
+python launch.py --config configs/digits.py --workdir runs/digits [--config.FIELD=VALUE ...]
+python launch.py --mode=prepare --config configs/mnist.py            the data that a training needs, once
+python launch.py --mode=evaluate --workdir runs/digits               scores; with Inception weights FID, KID and IS
+python launch.py --mode=report --workdir runs/digits                 report.html
+python launch.py --mode=predict --workdir runs/digits --images DIR   clusters of pictures, as CSV
+python launch.py --mode=generate --workdir runs/digits --cluster=3   new images
+python launch.py --mode=reconstruct --workdir runs/digits --images DIR
+python launch.py --mode=statistics --config configs/cifar10.py       the reference of FID and KID, once
+python launch.py --mode=export --workdir runs/five --seed=3 --out=runs/seed3
 """
 
 import pathlib
@@ -26,14 +34,88 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, fr
 COORDINATOR_TIMEOUT = flags.DEFINE_integer(
     "coordinator_timeout", 300, "Seconds that processes wait for each other at the start.", lower_bound=1
 )
-SEED = flags.DEFINE_integer("seed", None, "--mode=export: which seed of a run of several.")
-OUT = flags.DEFINE_string("out", None, "--mode=export: a new working directory for it.")
-MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "prepare", "export"],
-    "Train; download and prepare the data once; or make one seed of a run of several a run of its own.",
+SEED = flags.DEFINE_integer("seed", None, "Which seed of a run of several.")
+OUT = flags.DEFINE_string("out", None, "What to write; its ending may say how. export: a new working directory.")
+CHECKPOINT = flags.DEFINE_integer("checkpoint", None, "Iteration of the checkpoint to use; the newest otherwise.")
+IMAGES = flags.DEFINE_string("images", None, "predict, reconstruct: a folder, a picture, or an .npz with images.")
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "predict, reconstruct: leave out files that cannot be read.")
+COPY_TO = flags.DEFINE_string("copy_to", None, "predict: a new folder that gets a folder of pictures for each cluster.")
+NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", None, "generate: how many, 64 otherwise; evaluate, report: how many real images, all otherwise."
 )
+CLUSTER = flags.DEFINE_integer("cluster", None, "generate: from one cluster; from all otherwise.")
+TRUNCATION = flags.DEFINE_float(
+    "truncation", 1.0, "generate: factor on the deviation from a cluster's mean; less is more typical and less varied."
+)
+KEY = flags.DEFINE_integer("key", 0, "generate: seed of the draws.")
+STATISTICS = flags.DEFINE_enum(
+    "statistics", None, ["standing", "running", "batch"], "Of the generator's batch norm; as configured otherwise."
+)
+INCEPTION = flags.DEFINE_string(
+    "inception",
+    None,
+    "evaluate, statistics: weights of the FID Inception (.pth, .safetensors or .npz), or download, or none; otherwise "
+    "MPCC_JAX_INCEPTION or the cache.",
+)
+RESIZE = flags.DEFINE_enum(
+    "resize",
+    "tf1",
+    ["tf1", "pytorch_fid"],
+    "evaluate, statistics: to Inception's 299 pixels, as TTUR or pytorch-fid do.",
+)
+REFERENCE = flags.DEFINE_string(
+    "reference", None, "evaluate: statistics to compare with, ours or published; those of the run's data otherwise."
+)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "evaluate: generated images for FID; 50000 otherwise.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "evaluate, report: where TFDS data is, if not where it was.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images per call of the trained networks.", lower_bound=1)
+MODES = {
+    "train": "train",
+    "prepare": "download and prepare the data once",
+    "evaluate": "score a trained model",
+    "report": "a page about it",
+    "predict": "clusters of pictures",
+    "generate": "new pictures",
+    "reconstruct": "pictures encoded and decoded",
+    "statistics": "the reference of FID and KID, once",
+    "export": "one seed of a run of several as a run of its own",
+}
+NEED_CONFIG = ("train", "prepare", "statistics")
+NEED_RUN = ("export", "evaluate", "report", "predict", "generate", "reconstruct")
+MODE = flags.DEFINE_enum("mode", "train", list(MODES), "; ".join(f"{mode}: {text}" for mode, text in MODES.items()))
+
+
+def use_trained(mode):
+    """Runs a command on a trained model.
+
+    Args:
+      mode: one of `MODES`.
+    """
+    from mpcc_jax import commands
+
+    workdir, out = WORKDIR.value, OUT.value
+    model = {
+        "iteration": CHECKPOINT.value,
+        "seed": SEED.value,
+        "statistics": STATISTICS.value,
+        "batch_size": BATCH_SIZE.value,
+    }
+    data = {"data_dir": DATA_DIR.value, "num_images": NUM_IMAGES.value or 0}
+    inception = {"inception": INCEPTION.value, "resize": RESIZE.value}
+    if mode == "statistics":
+        commands.statistics(CONFIG.value, out=out, **inception)
+    elif mode == "evaluate":
+        generation = {**inception, "reference": REFERENCE.value, "num_samples": NUM_SAMPLES.value}
+        commands.evaluate(workdir, generation=generation, **data, **model)
+    elif mode == "report":
+        commands.report(workdir, **data, **model)
+    elif mode == "predict":
+        commands.predict(workdir, IMAGES.value, out, COPY_TO.value, SKIP_BAD.value, **model)
+    elif mode == "reconstruct":
+        commands.reconstruct(workdir, IMAGES.value, out, SKIP_BAD.value, **model)
+    else:
+        count = 64 if NUM_IMAGES.value is None else NUM_IMAGES.value
+        commands.generate(workdir, count, CLUSTER.value, TRUNCATION.value, KEY.value, out, **model)
 
 
 def main(argv):
@@ -47,13 +129,17 @@ def main(argv):
     from mpcc_jax.config import ConfigError
     from mpcc_jax.data import DataError
     from mpcc_jax.distributed import DistributedError, connect
+    from mpcc_jax.evaluation.fidelity import FidelityError
+    from mpcc_jax.evaluation.inception_weights import WeightsError
     from mpcc_jax.experiment import prepare, train
     from mpcc_jax.export import export_seed
+    from mpcc_jax.inference import InputError
     from mpcc_jax.training.checkpoints import CheckpointError
     from mpcc_jax.training.loop import NonFiniteError
     from mpcc_jax.workdir import WorkdirError
 
-    if MODE.value != "export":
+    mistakes = (ConfigError, DataError, DistributedError, FidelityError, InputError, WeightsError, WorkdirError)
+    if MODE.value in NEED_CONFIG:
         filename = config_flags.get_config_filename(flags.FLAGS["config"])
         if not filename or not pathlib.Path(filename).is_file():
             sys.exit(f"error: --config is {filename!r}, which is not a file; the experiments are in configs/.")
@@ -62,10 +148,12 @@ def main(argv):
             export_seed(WORKDIR.value, SEED.value, OUT.value)
         elif MODE.value == "prepare":
             prepare(CONFIG.value)
+        elif MODE.value != "train":
+            use_trained(MODE.value)
         else:
             connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, COORDINATOR_TIMEOUT.value)
             train(CONFIG.value, WORKDIR.value, override=RESUME.value == "override", init_from=INIT_FROM.value)
-    except (ConfigError, DataError, DistributedError, WorkdirError) as error:
+    except mistakes as error:
         sys.exit(f"error: {error}")
     except (CheckpointError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -105,9 +193,10 @@ def require(field, modes, reason):
 
 
 if __name__ == "__main__":
-    require("config", ("train", "prepare"), "--config must say which experiment, one of configs/.")
+    require("config", NEED_CONFIG, "--config must say which experiment, one of configs/.")
     require("workdir", ("train",), "--workdir must say where the results of training go.")
-    require("workdir", ("export",), "--workdir must say which run.")
+    require("workdir", NEED_RUN, "--workdir must say which run.")
+    require("images", ("predict", "reconstruct"), "--images must be a folder, a picture or an .npz with images.")
     require("seed", ("export",), "--seed must say which of the run's seeds.")
     require("out", ("export",), "--out must be a new working directory.")
     app.run(main, flags_parser=parse_flags)

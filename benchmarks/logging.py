@@ -3,8 +3,9 @@
 python -m benchmarks.logging [--config configs/digits.py] [--rounds N] [--iterations N]
 
 Both train the same iterations from the same state in calls of the same length. With the log: means on the device, the
-look at the state and its probe, JSON lines, event files, sample sheets, at the default intervals. On a machine shared
-with others the processor seconds are the steadier figure; on CPU they hold all the work, that of the device too.
+look at the state and its probe, JSON lines, event files, at the default intervals; a sheet of samples every round, so
+that the first round compiles all there is. On a machine shared with others the processor seconds are the steadier
+figure; on CPU they hold all the work, that of the device too.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def measure(config, image_channels, rounds, iterations):
     """
     training, size = config.training, config.data.resolution
     config.training.iterations = iterations * (rounds + 1)
+    config.logging.images_every = iterations
     algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
     images = np.random.default_rng(0).integers(0, 256, (2000, size, size, image_channels)).astype(np.uint8)
     keys = split_seed(0)

@@ -13,6 +13,7 @@ from mpcc_jax.networks.architecture import ARCHITECTURES
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
+STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
 
@@ -116,6 +117,7 @@ def default_config():
         "every": 0,  # iterations; 0 is only at the end
         "num_images": 0,  # 0 is all, or as many as training draws if that is less, at least 2000
         "batch_size": 500,
+        "statistics": "standing",  # of the generator's batch norm; or "running" or "batch": evaluation/networks.py
         "standing_passes": 16,
         "samples_per_cluster": 16,
     }
@@ -222,6 +224,7 @@ def validate(config):
     _validate_data_fields(config)
     _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
     _one_of("prior.kind", config.prior.kind, PRIORS)
+    _one_of("evaluation.statistics", config.evaluation.statistics, STATISTICS)
     _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
     _validate_latents(config, conventions)
     if config.checkpoints.best:

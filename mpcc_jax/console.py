@@ -54,13 +54,22 @@ def describe_machine():
     return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}){processes}, {named}"
 
 
-def _table(title, facts):
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+def table(title, facts):
+    """Facts under a title.
+
+    Args:
+      title: text.
+      facts: texts by heading.
+
+    Returns:
+      A `rich.table.Table`.
+    """
+    rows = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
     for heading, text in facts.items():
-        table.add_row(f"[bold]{heading}", str(text))
-    return table
+        rows.add_row(f"[bold]{heading}", str(text))
+    return rows
 
 
 class Display:
@@ -75,14 +84,17 @@ class Display:
         self.console = console or Console(highlight=False, quiet=quiet)
 
     @contextlib.contextmanager
-    def reading(self):
-        """Shows how far the reading of images is while it is open; nothing if it is over at once.
+    def reading(self, what="reading images"):
+        """Shows how far work on many images is while it is open; nothing if it is over at once.
+
+        Args:
+          what: the work.
 
         Yields:
-          Function of (images read, of how many).
+          Function of (images done, of how many).
         """
         bar = Progress(
-            TextColumn("reading images {task.completed}/{task.total}"),
+            TextColumn(f"{what} {{task.completed}}/{{task.total}}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             console=self.console,
@@ -98,7 +110,7 @@ class Display:
             seconds = time.monotonic() - started
             if not self.console.is_terminal and seconds > READING_PATIENCE * (1 + state["printed"]):
                 state["printed"] += 1
-                self.console.print(f"reading images: {done}/{total}", soft_wrap=True)
+                self.console.print(f"{what}: {done}/{total}", soft_wrap=True)
 
         with bar:
             yield report
@@ -111,7 +123,7 @@ class Display:
           seconds: that loading took.
           **more: texts by heading.
         """
-        self.console.print(_table("Data", {**dataset.card(), "loaded in": f"{seconds:.3f} s", **more}))
+        self.console.print(table("Data", {**dataset.card(), "loaded in": f"{seconds:.3f} s", **more}))
 
     def warn(self, sentence):
         """Prints what a person should know, though the run goes on.
@@ -166,7 +178,7 @@ class Display:
             facts["resumed"] = f"after {start} iterations"
         if origin:
             facts["weights from"] = origin
-        self.console.print(_table("Run", facts))
+        self.console.print(table("Run", facts))
         augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
         augmentation += ["mirroring"] if config.data.flip else []
         size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
@@ -221,7 +233,7 @@ class Display:
         facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
         pictures = sorted([*workdir.glob("*.png"), *workdir.glob("seed_*/*.png")])
         facts["pictures"] = ", ".join(map(str, pictures))
-        self.console.print(_table("Result", facts))
+        self.console.print(table("Result", facts))
 
     @staticmethod
     def _single_facts(results):

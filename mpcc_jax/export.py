@@ -1,59 +1,15 @@
 """One seed of a run of several as a run of its own."""
 
-import json
 import pathlib
 
 import jax
 
-from mpcc_jax.config import ConfigError, default_config, validate
+from mpcc_jax.config import ConfigError
 from mpcc_jax.console import versions
 from mpcc_jax.mesh import make_layout, member
 from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
 from mpcc_jax.training.state import abstract_state, build_algorithm
-from mpcc_jax.workdir import WorkdirError, prepare_workdir, write_json
-
-
-def read_settings(workdir, name="config.json"):
-    """A file of a run.
-
-    Args:
-      workdir: path of its directory.
-      name: of the file.
-
-    Returns:
-      What its JSON holds.
-
-    Raises:
-      WorkdirError: if there is none.
-    """
-    workdir = pathlib.Path(workdir).expanduser()
-    try:
-        return json.loads((workdir / name).read_text())
-    except (OSError, ValueError) as error:
-        raise WorkdirError(f"--workdir is {str(workdir)!r}, which holds no run ({error}).") from error
-
-
-def read_run(workdir):
-    """What a run was started with.
-
-    Args:
-      workdir: path of its directory.
-
-    Returns:
-      The configuration, and the facts about its data.
-
-    Raises:
-      WorkdirError: if there is no run.
-      ConfigError: if its configuration is not one of this version.
-    """
-    settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
-    config = default_config()
-    try:
-        config.update(settings)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error
-    validate(config)
-    return config, facts
+from mpcc_jax.workdir import WorkdirError, prepare_workdir, read_run, read_settings, write_json
 
 
 def export_seed(workdir, seed, out):

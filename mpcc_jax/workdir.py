@@ -1,4 +1,4 @@
-"""The directory of a run: who may write there, the configuration it belongs to, and its log."""
+"""The directory of a run: who may write there, what is in it, the configuration it belongs to, and its log."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 import pathlib
 import tempfile
 
-from mpcc_jax.config import ConfigError
+from mpcc_jax.config import ConfigError, default_config, validate
 
 
 class WorkdirError(OSError):
@@ -47,6 +47,49 @@ def write_json(path, content):
     os.replace(partial, path)
 
 
+def read_settings(workdir, name="config.json"):
+    """A file of a run.
+
+    Args:
+      workdir: path of its directory.
+      name: of the file.
+
+    Returns:
+      What its JSON holds.
+
+    Raises:
+      WorkdirError: if there is none.
+    """
+    workdir = pathlib.Path(workdir).expanduser()
+    try:
+        return json.loads((workdir / name).read_text())
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"--workdir is {str(workdir)!r}, which holds no run ({error}).") from error
+
+
+def read_run(workdir):
+    """What a run was started with.
+
+    Args:
+      workdir: path of its directory.
+
+    Returns:
+      The configuration, and the facts about its data.
+
+    Raises:
+      WorkdirError: if there is no run.
+      ConfigError: if its configuration is not one of this version.
+    """
+    settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
+    config = default_config()
+    try:
+        config.update(settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error
+    validate(config)
+    return config, facts
+
+
 def flatten(settings, prefix=""):
     """Values by dotted name.
 
@@ -71,6 +114,7 @@ INCIDENTAL = (
     "logging.",
     "alarms.",
     "checkpoints.",
+    "evaluation.",
     "data.dir",
     "data.cache",
     "data.threads",

@@ -84,8 +84,18 @@ def from_arrays(images, labels=None, resolution=None, name="arrays", class_names
     return Dataset(name, block.images, block.labels, reader.class_names)
 
 
-def _load_npz(path):
-    """The arrays of an .npz file; object arrays are refused by NumPy itself, which would have to unpickle them."""
+def load_npz(path):
+    """The arrays of an .npz file; object arrays are refused by NumPy itself, which would have to unpickle them.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      "images", and "labels" if it has them.
+
+    Raises:
+      DataError: if it cannot be read, or has no images.
+    """
     try:
         with open(path, "rb") as stream:
             file = np.load(stream, allow_pickle=False)
@@ -107,7 +117,7 @@ def _load_npz(path):
 
 
 def _open_npz(path, with_labels, resolution):
-    arrays = _load_npz(path)
+    arrays = load_npz(path)
     return read_arrays(arrays["images"], arrays.get("labels") if with_labels else None, path.name, resolution)
 
 

@@ -102,3 +102,21 @@ def fit_array(array, resolution):
         return array
     channels = array.shape[-1]
     return fit_picture(Image.fromarray(array[..., 0] if channels == 1 else array), resolution, channels)
+
+
+def fit_float_array(array, resolution):
+    """`fit_array` for pixels in [-1, 1], which are not rounded.
+
+    Args:
+      array: floats, [H, W, C].
+      resolution: pixels of the side.
+
+    Returns:
+      float32, [resolution, resolution, C].
+    """
+    if array.shape[:2] == (resolution, resolution):
+        return array.astype(np.float32)
+    planes = [
+        crop_square(Image.fromarray(np.ascontiguousarray(array[..., c], np.float32))) for c in range(array.shape[-1])
+    ]
+    return np.stack([plane.resize((resolution, resolution), Image.Resampling.BILINEAR) for plane in planes], axis=-1)

@@ -1,4 +1,4 @@
-"""Scores of a clustering against labels: both accuracies by their full names, NMI and ARI."""
+"""Scores of a clustering against labels: both accuracies by their full names, NMI, AMI and ARI."""
 
 import numpy as np
 
@@ -49,14 +49,15 @@ def clustering_scores(labels, clusters):
       clusters: predicted clusters, integers, [N].
 
     Returns:
-      Fractions by name: accuracy_many_to_one (Eq. 11), accuracy_one_to_one, nmi, ari.
+      By name, 1 at best: accuracy_many_to_one (Eq. 11), accuracy_one_to_one, nmi, ami and ari (0 by chance).
     """
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
     return {
         "accuracy_many_to_one": many_to_one_accuracy(labels, clusters),
         "accuracy_one_to_one": one_to_one_accuracy(labels, clusters),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "ami": float(adjusted_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
     }
 
@@ -72,3 +73,34 @@ def cluster_sizes(clusters, num_clusters):
       Counts, [K].
     """
     return np.bincount(clusters, minlength=num_clusters)
+
+
+def confusion_matrix(labels, clusters, num_classes, num_clusters):
+    """How many images of every class are in every cluster.
+
+    Args:
+      labels: true classes, integers, [N].
+      clusters: predicted clusters, integers, [N].
+      num_classes: rows.
+      num_clusters: K, columns.
+
+    Returns:
+      Counts, [num_classes, K].
+    """
+    counts = np.zeros((num_classes, num_clusters), np.int64)
+    np.add.at(counts, (labels, clusters), 1)
+    return counts
+
+
+def majorities(confusion):
+    """The most frequent class of every cluster, and its share.
+
+    Args:
+      confusion: from `confusion_matrix`, [classes, K].
+
+    Returns:
+      Classes, integers, [K], -1 for an empty cluster; and shares in [0, 1], [K], NaN for an empty cluster.
+    """
+    sizes = confusion.sum(axis=0)
+    shares = np.divide(confusion.max(axis=0), sizes, out=np.full(len(sizes), np.nan), where=sizes > 0)
+    return np.where(sizes > 0, confusion.argmax(axis=0), -1), shares

@@ -26,6 +26,29 @@ def choose_sample(count, seen, num_images):
     return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
 
 
+def score_encoding(encoding, labels, mixture):
+    """Scores the clustering that an encoding stands for.
+
+    Args:
+      encoding: the `Encoding` of N images.
+      labels: integers, [N], or None.
+      mixture: the `GaussianMixture` behind its memberships.
+
+    Returns:
+      Scores by name: those against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes";
+      and the clusters, integers, [N].
+    """
+    clusters = encoding.log_membership.argmax(axis=-1)
+    sizes = cluster_sizes(clusters, mixture.num_components)
+    scores = {
+        **({} if labels is None else clustering_scores(labels, clusters)),
+        **unsupervised_scores(encoding.mean, encoding.log_membership, sizes, mixture),
+        "evaluated_images": len(clusters),
+        "cluster_sizes": sizes.tolist(),
+    }
+    return scores, clusters
+
+
 def score(model, state, images, labels, batch_size):
     """Clusters images and scores the clustering.
 
@@ -37,19 +60,10 @@ def score(model, state, images, labels, batch_size):
       batch_size: images per call of the encoder.
 
     Returns:
-      Scores by name: those against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes";
-      and the clusters, integers, [N].
+      As `score_encoding`.
     """
-    means, _, log_memberships = encode_images(model, state, images, batch_size)
-    clusters = log_memberships.argmax(axis=-1)
-    sizes = cluster_sizes(clusters, model.prior.num_components)
-    scores = {
-        **({} if labels is None else clustering_scores(labels, clusters)),
-        **unsupervised_scores(means, log_memberships, sizes),
-        "evaluated_images": len(images),
-        "cluster_sizes": sizes.tolist(),
-    }
-    return scores, clusters
+    encoding = encode_images(model, state, images, batch_size)
+    return score_encoding(encoding, labels, model.prior.membership(state.params["prior"]))
 
 
 def over_seeds(members):

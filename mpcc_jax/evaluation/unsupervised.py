@@ -51,20 +51,44 @@ def silhouette(latents, clusters, sample=SILHOUETTE_SAMPLE):
     return float(silhouette_score(latents, clusters))
 
 
-def unsupervised_scores(latents, log_memberships, sizes):
+def prior_overlap(mean, log_var):
+    """How much the components of the prior overlap: the Bhattacharyya coefficient of the two that do most.
+
+    Args:
+      mean: [K, J].
+      log_var: [K, J].
+
+    Returns:
+      In [0, 1], 1 for two components that are the same; None if there is but one.
+    """
+    from scipy.spatial.distance import squareform
+
+    mean, variance = np.asarray(mean, np.float64), np.exp(np.asarray(log_var, np.float64))
+    if len(mean) < 2:
+        return None
+    average = (variance[:, None] + variance[None]) / 2
+    logs = np.log(variance).sum(axis=-1)
+    distance = np.sum((mean[:, None] - mean[None]) ** 2 / average, axis=-1) / 8
+    distance += (np.log(average).sum(axis=-1) - (logs[:, None] + logs[None]) / 2) / 2
+    return float(np.exp(-squareform(distance, checks=False).min()))
+
+
+def unsupervised_scores(latents, log_memberships, sizes, mixture):
     """All scores without labels.
 
     Args:
       latents: means of q(z given x), [N, J].
       log_memberships: [N, K].
       sizes: images per cluster, [K].
+      mixture: the `GaussianMixture` behind the memberships.
 
     Returns:
-      By name: cluster_entropy (nats), empty_clusters (a count), mean_confidence, silhouette.
+      By name: cluster_entropy (nats), empty_clusters (a count), mean_confidence, silhouette, prior_overlap.
     """
     return {
         "cluster_entropy": cluster_entropy(sizes),
         "empty_clusters": int((np.asarray(sizes) == 0).sum()),
         "mean_confidence": mean_confidence(log_memberships),
         "silhouette": silhouette(latents, log_memberships.argmax(axis=-1)),
+        "prior_overlap": prior_overlap(mixture.mean, mixture.log_var),
     }

@@ -1,4 +1,4 @@
-"""Starting a run from what another one has learned."""
+"""What a run has learned, without its optimizers: read to be used, or to start another run from."""
 
 import pathlib
 
@@ -8,8 +8,47 @@ import numpy as np
 from mpcc_jax.training.checkpoints import CheckpointError, first_line
 
 
+def find_checkpoints(path):
+    """The checkpoints of a run.
+
+    Args:
+      path: a working directory, its checkpoints/, or one of the directories in there.
+
+    Returns:
+      Directories by iteration, sorted; empty if there are none.
+    """
+    path = pathlib.Path(path).expanduser()
+    candidates = [path, *(folder for root in (path, path / "checkpoints") for folder in root.glob("[0-9]*"))]
+    found = [folder for folder in candidates if (folder / "state").is_dir() and folder.name.isdigit()]
+    return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
+
+
+def read_checkpoint(folder):
+    """What one checkpoint has learned.
+
+    Args:
+      folder: one of `find_checkpoints`.
+
+    Returns:
+      Dictionary of "params", "buffers" and "ema", NumPy arrays inside.
+
+    Raises:
+      CheckpointError: if it cannot be read.
+    """
+    import orbax.checkpoint as ocp
+
+    try:
+        state, handler = (folder / "state").absolute(), ocp.PyTreeCheckpointHandler()
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(state).tree)
+        restored = handler.restore(state, args=ocp.args.PyTreeRestore(restore_args=arguments))
+        return {part: restored[part] for part in ("params", "buffers", "ema")}
+    except Exception as error:
+        # Whatever orbax or its storage raises for a damaged file.
+        raise CheckpointError(f"the checkpoint {folder} cannot be read ({first_line(error)}).") from error
+
+
 def read_weights(path):
-    """What a run has learned, without its optimizers: to start another run from.
+    """The newest checkpoint of a run, to start another run from.
 
     Args:
       path: a working directory, its checkpoints/, or one of the directories in there.
@@ -20,24 +59,14 @@ def read_weights(path):
     Raises:
       CheckpointError: if there is no checkpoint that can be read.
     """
-    import orbax.checkpoint as ocp
-
-    path = pathlib.Path(path).expanduser()
-    candidates = [path, *(folder for root in (path, path / "checkpoints") for folder in root.glob("[0-9]*"))]
-    found = [folder for folder in candidates if (folder / "state").is_dir() and folder.name.isdigit()]
+    found = find_checkpoints(path)
     if not found:
         raise CheckpointError(f"--init_from is {str(path)!r}, and no checkpoint of a run is there.")
-    newest = max(found, key=lambda folder: int(folder.name))
+    newest = found[max(found)]
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            state = (newest / "state").absolute()
-            tree = checkpointer.metadata(state).item_metadata.tree
-            arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            restored = checkpointer.restore(state, restore_args=arguments)
-        return {part: restored[part] for part in ("params", "buffers", "ema")}, newest
-    except Exception as error:
-        # Whatever orbax or its storage raises for a damaged file.
-        raise CheckpointError(f"--init_from: {newest} cannot be read ({first_line(error)}).") from error
+        return read_checkpoint(newest), newest
+    except CheckpointError as error:
+        raise CheckpointError(f"--init_from: {error}") from error
 
 
 def with_weights(state, weights, layout, source):

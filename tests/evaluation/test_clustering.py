@@ -5,7 +5,14 @@ import itertools
 import numpy as np
 from sklearn import metrics
 
-from mpcc_jax.evaluation.clustering import cluster_sizes, clustering_scores, many_to_one_accuracy, one_to_one_accuracy
+from mpcc_jax.evaluation.clustering import (
+    cluster_sizes,
+    clustering_scores,
+    confusion_matrix,
+    majorities,
+    many_to_one_accuracy,
+    one_to_one_accuracy,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -41,8 +48,9 @@ def test_scores_of_a_relabelled_truth_are_perfect():
 def test_scores_by_name():
     labels, clusters = RNG.integers(0, 3, (2, 50))
     scores = clustering_scores(labels, clusters)
-    assert set(scores) == {"accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ari"}
+    assert set(scores) == {"accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ami", "ari"}
     np.testing.assert_allclose(scores["nmi"], metrics.normalized_mutual_info_score(labels, clusters))
+    np.testing.assert_allclose(scores["ami"], metrics.adjusted_mutual_info_score(labels, clusters))
     np.testing.assert_allclose(scores["ari"], metrics.adjusted_rand_score(labels, clusters))
     many_to_one = metrics.cluster.contingency_matrix(labels, clusters).max(0).sum() / 50
     np.testing.assert_allclose(scores["accuracy_many_to_one"], many_to_one)
@@ -50,3 +58,12 @@ def test_scores_by_name():
 
 def test_cluster_sizes_count_empty_clusters():
     np.testing.assert_array_equal(cluster_sizes(np.asarray([2, 2, 0]), 4), [1, 0, 2, 0])
+
+
+def test_confusion_and_majorities():
+    labels, clusters = np.asarray([0, 0, 1, 2, 2, 2]), np.asarray([0, 3, 3, 3, 3, 0])
+    confusion = confusion_matrix(labels, clusters, 3, 4)
+    np.testing.assert_array_equal(confusion[:, [0, 3]], metrics.cluster.contingency_matrix(labels, clusters))
+    classes, shares = majorities(confusion)
+    np.testing.assert_array_equal(classes, [0, -1, -1, 2])
+    np.testing.assert_array_equal(shares, [0.5, np.nan, np.nan, 0.5])

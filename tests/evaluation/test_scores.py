@@ -32,5 +32,5 @@ def test_scores_with_and_without_labels(algorithm, state):
     np.testing.assert_array_equal(clusters, same)
     np.testing.assert_array_equal(np.bincount(clusters, minlength=3), without["cluster_sizes"])
     assert sum(without["cluster_sizes"]) == without["evaluated_images"] == len(SMALL_IMAGES)
-    assert set(with_labels) - set(without) == {"accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ari"}
+    assert set(with_labels) - set(without) == {"accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ami", "ari"}
     assert {name: with_labels[name] for name in without} == without

@@ -37,7 +37,7 @@ def test_the_look_at_a_state(algorithm, state):
     sigma = np.exp(0.5 * np.maximum(state.params["prior"]["log_var"], 2 * np.log(0.5)))
     for name, value in (("min", sigma.min()), ("mean", sigma.mean()), ("max", sigma.max())):
         np.testing.assert_allclose(seen[f"prior_sigma_{name}"], value, rtol=1e-5)
-    memberships = encode_images(model, state, SMALL_IMAGES)[2]
+    memberships = encode_images(model, state, SMALL_IMAGES).log_membership
     sizes = np.bincount(memberships.argmax(axis=-1), minlength=3)
     np.testing.assert_allclose(seen["probe_cluster_entropy"], entropy(sizes), rtol=1e-5, atol=1e-6)
     assert seen["probe_empty_clusters"] == (sizes == 0).sum()

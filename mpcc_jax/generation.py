@@ -1,0 +1,173 @@
+"""How good the images of a trained generator are: FID, KID and Inception Score against a reference of real images."""
+
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import warnings
+
+import jax
+import numpy as np
+
+from mpcc_jax.data.cache import cache_dir
+from mpcc_jax.data.dataset import BLOCK
+from mpcc_jax.evaluation.features import DEFAULT_RESIZE, ROUNDING, extract_features, extraction_protocol, to_uint8
+from mpcc_jax.evaluation.fidelity import FewSamplesWarning
+from mpcc_jax.evaluation.inception_weights import VARIABLE, WeightsError, find_weights, read_weights
+from mpcc_jax.evaluation.reference import generation_scores, load, measure_reference, save
+from mpcc_jax.inference import InputError
+
+PUBLISHED_SAMPLES = 50_000
+FEWEST_SAMPLES = 20
+NONE = "none"
+
+
+def _digest(images):
+    digest = hashlib.sha256(repr(images.shape).encode())
+    for start in range(0, len(images), BLOCK):
+        digest.update(np.ascontiguousarray(images[start : start + BLOCK]).tobytes())
+    return digest.hexdigest()
+
+
+def reference_path(dataset, weights, resize, settings):
+    """Where the reference statistics of a data set are kept, by its pixels, the network and the resize.
+
+    Args:
+      dataset: the `Dataset`.
+      weights: `InceptionWeights`.
+      resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
+      settings: `config.data`.
+
+    Returns:
+      `pathlib.Path`.
+    """
+    name = re.sub(r"[^\w.+-]+", "_", "-".join(text for text in (dataset.name, dataset.version, dataset.split) if text))
+    digest = hashlib.sha256(f"{_digest(dataset.images)} {weights.sha256} {resize}".encode()).hexdigest()[:12]
+    return cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{digest}.npz"
+
+
+def find_reference(dataset, weights, resize, settings, display, path=None):
+    """The reference statistics of a data set: from the cache, or measured and kept there.
+
+    Args:
+      dataset: the `Dataset`, all of its images.
+      weights: `InceptionWeights`.
+      resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
+      settings: `config.data`.
+      display: a `Display`.
+      path: where to keep them instead of the cache.
+
+    Returns:
+      `ReferenceStatistics`, and their path.
+    """
+    path = pathlib.Path(path).expanduser() if path else reference_path(dataset, weights, resize, settings)
+    if path.exists():
+        return load(path), path
+    protocol = {
+        **extraction_protocol(weights, resize),
+        **{name: getattr(dataset, name) for name in ("name", "version", "split")},
+        "pixels_sha256": _digest(dataset.images),
+        "shape": list(dataset.images.shape[1:]),
+    }
+    with display.reading("Inception on real images") as progress:
+        features, logits = extract_features(weights, dataset.images, resize, report=progress)
+    reference = measure_reference(features, logits, protocol)
+    save(path, reference)
+    return reference, path
+
+
+def _samples(trained, key, count, progress):
+    """Batches of generated images, 8-bit; a function of the key and of how many."""
+    size = trained.config.training.batch_size if trained.statistics == "batch" else trained.batch_size
+    for index in itertools.count():
+        done = index * size
+        if done >= count:
+            return
+        images = trained.generate(jax.random.fold_in(key, index), size)
+        yield to_uint8(images)[: count - done]
+        progress(min(done + size, count), count)
+
+
+def measure(trained, dataset, display, *, inception=None, resize=DEFAULT_RESIZE, reference=None, num_samples=None):
+    """FID, KID and Inception Score of a trained generator.
+
+    Args:
+      trained: the `TrainedModel`.
+      dataset: the `Dataset` that it was trained on; the reference, unless another is given.
+      display: a `Display`.
+      inception: path of the weights, "download" or "none"; None takes them where they usually are, and goes without
+        where they are not.
+      resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
+      reference: path of statistics, ours or published; None measures those of the data set, once.
+      num_samples: generated images; None is 50 000, as is usual.
+
+    Returns:
+      Figures by name with their protocol, as `mpcc_jax.evaluation.reference.generation_scores`; None without weights.
+
+    Raises:
+      WeightsError: if weights were asked for and are not there, or are not the right ones.
+      FidelityError: if the figures cannot be computed, or not be compared.
+      InputError: if there are fewer than 20 samples.
+    """
+    if inception == NONE:
+        return None
+    num_samples = PUBLISHED_SAMPLES if num_samples is None else num_samples
+    if num_samples < FEWEST_SAMPLES:
+        raise InputError(
+            f"num_samples is {num_samples}; allowed: {FEWEST_SAMPLES} or more (2 for each split of the Inception Score); "
+            f"{PUBLISHED_SAMPLES} in publications."
+        )
+    try:
+        path = find_weights(inception, trained.config.data.cache_dir)
+    except WeightsError as error:
+        if inception or os.environ.get(VARIABLE):
+            raise
+        display.warn(f"no FID, KID and Inception Score: {error}")
+        return None
+    weights = read_weights(path)
+    given = load(pathlib.Path(reference).expanduser()) if reference else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FewSamplesWarning)
+        real = given or find_reference(dataset, weights, resize, trained.config.data, display)[0]
+        with display.reading("Inception on generated images") as progress:
+            samples = _samples(trained, jax.random.key(trained.seed), num_samples, progress)
+            features, logits = extract_features(weights, samples, resize)
+        protocol = {
+            **extraction_protocol(weights, resize),
+            "rounding": ROUNDING,
+            "generator": "moving average of the weights",
+            "batch_norm_statistics": trained.statistics,
+            "iteration": trained.iteration,
+            "truncation": 1.0,
+        }
+        scores = generation_scores(features, logits, real, protocol, np.random.default_rng(0))
+    for warning in caught:
+        display.warn(str(warning.message))
+    return scores
+
+
+def measure_statistics(config, dataset, display, *, inception=None, resize=DEFAULT_RESIZE, out=None):
+    """Computes the reference statistics of a data set, once.
+
+    Args:
+      config: the configuration.
+      dataset: the `Dataset`.
+      display: a `Display`.
+      inception: path of the weights, or "download"; None takes them where they usually are.
+      resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
+      out: where to write them; None is the cache, where evaluation looks.
+
+    Returns:
+      `ReferenceStatistics`, and their path.
+
+    Raises:
+      WeightsError: if the weights are not there, or not the right ones.
+    """
+    weights = read_weights(find_weights(inception, config.data.cache_dir))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FewSamplesWarning)
+        found = find_reference(dataset, weights, resize, config.data, display, out)
+    for warning in caught:
+        display.warn(str(warning.message))
+    return found
