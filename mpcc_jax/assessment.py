@@ -17,7 +17,7 @@ from mpcc_jax.report.findings import Findings
 BLOCK = 2000
 LATENT_SAMPLE = 5000
 MAP_SAMPLE = 5000
-SHOWN = 10
+SHOWN = 8
 SHOWN_OUTLIERS = 24
 ROWS = 6
 STEPS = 9

@@ -1,4 +1,4 @@
-"""What launch.py does with a trained model: evaluate, predict, generate, reconstruct, report; and statistics for FID."""
+"""What launch.py does with a trained model: evaluate, predict, generate, reconstruct, report; statistics for FID."""
 
 import csv
 import datetime

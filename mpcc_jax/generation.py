@@ -115,7 +115,7 @@ def measure(trained, dataset, display, *, inception=None, resize=DEFAULT_RESIZE,
     num_samples = PUBLISHED_SAMPLES if num_samples is None else num_samples
     if num_samples < FEWEST_SAMPLES:
         raise InputError(
-            f"num_samples is {num_samples}; allowed: {FEWEST_SAMPLES} or more (2 for each split of the Inception Score); "
+            f"num_samples is {num_samples}; allowed: {FEWEST_SAMPLES} or more (2 a split of the Inception Score), "
             f"{PUBLISHED_SAMPLES} in publications."
         )
     try:

@@ -71,10 +71,10 @@ def test_history_survives_half_a_line(tmp_path):
 
 def test_findings(assessment):
     findings = gather_findings(assessment, title="small")
-    assert findings.samples.shape == (3, 10, 8, 8, 1)
+    assert findings.samples.shape == (3, 8, 8, 8, 1)
     assert findings.interpolations.shape == (6, 9, 8, 8, 1)
     sizes = assessment.scores["cluster_sizes"]
-    assert [len(row) for row in findings.typical] == [min(10, (size + 1) // 2) for size in sizes]
+    assert [len(row) for row in findings.typical] == [min(8, (size + 1) // 2) for size in sizes]
     lowest = np.argsort(tiny_trained().log_prob(SMALL_IMAGES))
     np.testing.assert_array_equal(findings.outliers, SMALL_IMAGES[lowest])
     assert np.all(np.diff(findings.outlier_log_probs) >= 0)

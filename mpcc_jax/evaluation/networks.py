@@ -30,7 +30,7 @@ class Encoding(NamedTuple):
 
 
 def _in_batches(program, batch_size, *arrays):
-    """Results of a program on all rows, as NumPy arrays; the last batch repeats rows, so that one program serves all."""
+    """Results of a program on all rows, in NumPy; the last batch repeats rows, so that one program serves all."""
     outputs = []
     for start in range(0, len(arrays[0]), batch_size):
         batch = [np.asarray(array[start : start + batch_size]) for array in arrays]
@@ -115,8 +115,8 @@ def generator_buffers(model, state, statistics, key, num_passes=16, batch_size=5
     Args:
       model: the `Model`.
       state: the `TrainState`.
-      statistics: one of `mpcc_jax.config.STATISTICS`: "standing", the mean over several passes (appendix C); "running", the moving
-        average from training; "batch", those of each batch (the released code).
+      statistics: one of `mpcc_jax.config.STATISTICS`: "standing", the mean over several passes (appendix C);
+        "running", the moving average from training; "batch", those of each batch (the released code).
       key: PRNG key for the latents of the passes.
       num_passes: 16 in the paper.
       batch_size: latents per pass.

@@ -77,6 +77,8 @@ def train_many(algorithm, state, examples, noise_key, layout=None):
     return lax.scan(one, state, examples)
 
 
+# The same function for equal arguments, so that runs which are alike compile once.
+@functools.lru_cache(maxsize=8)
 def compile_train_many(algorithm, layout=None):
     """`train_many` as a jitted function of (state, examples, noise key) that reuses the memory of its state.
 
