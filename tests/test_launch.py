@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.processes import launch
 from tests.test_logs import read_events
+from tests.trained import make_run
 
 
 def test_a_short_run_trains_scores_and_draws(tmp_path):
@@ -99,3 +100,28 @@ def test_mistakes_end_in_one_line_before_anything_compiles(tmp_path, arguments, 
     assert "Traceback" not in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_a_trained_model_is_used_from_the_command_line(tmp_path):
+    workdir = make_run(tmp_path / "run")
+    run = launch("--mode=predict", "--workdir", str(workdir), "--images", str(workdir / "images.npz"), "--batch_size=8")
+    assert run.returncode == 0, run.stderr
+    assert "20 images, by cluster: " in run.stdout
+    assert len((workdir / "predictions.csv").read_text().splitlines()) == 21
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=predict", "--workdir", "{}"], "--images must be a folder, a picture or an .npz"),
+        (["--mode=generate", "--workdir", "{}", "--cluster=3"], "error: cluster is 3; allowed: 0 to 2."),
+        (["--mode=evaluate", "--workdir", "{}/none"], "which holds no run"),
+        (["--mode=statistics", "--inception={}/none.pth"], "the weights of Inception are not at"),
+    ],
+)
+def test_mistakes_with_a_trained_model_end_in_one_line(tmp_path, arguments, message):
+    workdir = make_run(tmp_path / "run")
+    run = launch(*(text.format(workdir) for text in arguments))
+    assert run.returncode == 1
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
