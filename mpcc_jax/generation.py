@@ -20,6 +20,7 @@ from mpcc_jax.inference import InputError
 
 PUBLISHED_SAMPLES = 50_000
 FEWEST_SAMPLES = 20
+MANY_ON_CPU = 5000
 NONE = "none"
 
 
@@ -47,7 +48,7 @@ def reference_path(dataset, weights, resize, settings):
     return cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{digest}.npz"
 
 
-def find_reference(dataset, weights, resize, settings, display, path=None):
+def find_reference(dataset, weights, resize, settings, display):
     """The reference statistics of a data set: from the cache, or measured and kept there.
 
     Args:
@@ -56,12 +57,11 @@ def find_reference(dataset, weights, resize, settings, display, path=None):
       resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
       settings: `config.data`.
       display: a `Display`.
-      path: where to keep them instead of the cache.
 
     Returns:
       `ReferenceStatistics`, and their path.
     """
-    path = pathlib.Path(path).expanduser() if path else reference_path(dataset, weights, resize, settings)
+    path = reference_path(dataset, weights, resize, settings)
     if path.exists():
         return load(path), path
     protocol = {
@@ -126,6 +126,11 @@ def measure(trained, dataset, display, *, inception=None, resize=DEFAULT_RESIZE,
         display.warn(f"no FID, KID and Inception Score: {error}")
         return None
     weights = read_weights(path)
+    if jax.default_backend() == "cpu" and num_samples > MANY_ON_CPU:
+        display.warn(
+            f"Inception on {num_samples} samples takes hours on a CPU. Take fewer by --num_samples, or go without by "
+            f"--inception={NONE}."
+        )
     given = load(pathlib.Path(reference).expanduser()) if reference else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)
@@ -156,7 +161,7 @@ def measure_statistics(config, dataset, display, *, inception=None, resize=DEFAU
       display: a `Display`.
       inception: path of the weights, or "download"; None takes them where they usually are.
       resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
-      out: where to write them; None is the cache, where evaluation looks.
+      out: where to write a copy; evaluation looks in the cache.
 
     Returns:
       `ReferenceStatistics`, and their path.
@@ -167,7 +172,10 @@ def measure_statistics(config, dataset, display, *, inception=None, resize=DEFAU
     weights = read_weights(find_weights(inception, config.data.cache_dir))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)
-        found = find_reference(dataset, weights, resize, config.data, display, out)
+        reference, path = find_reference(dataset, weights, resize, config.data, display)
     for warning in caught:
         display.warn(str(warning.message))
-    return found
+    if out:
+        path = pathlib.Path(out).expanduser()
+        save(path, reference)
+    return reference, path

@@ -81,6 +81,7 @@ def test_statistics_are_found_by_evaluation(cheap):
     assert CALLS == [20, 24]
     _, own = generation.measure_statistics(config, tiny_dataset(), make_display(), out=cheap / "own.npz")
     np.testing.assert_array_equal(load(own).mean, load(path).mean)
+    assert CALLS == [20, 24], "they were in the cache"
 
 
 def test_published_statistics(cheap):
