@@ -18,7 +18,7 @@ from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.evaluation.scores import choose_sample
 from mpcc_jax.generation import measure, measure_statistics
 from mpcc_jax.inference import load
-from mpcc_jax.outputs import copy_by_cluster, new_folder, open_output, write_images
+from mpcc_jax.outputs import check_output, copy_by_cluster, new_folder, open_output, write_images
 from mpcc_jax.report import write_page
 from mpcc_jax.summaries import (
     show_evaluation,
@@ -32,19 +32,18 @@ from mpcc_jax.workdir import write_json
 RECONSTRUCTED = 64
 
 
-def folder_of(trained, workdir, several):
+def folder_of(trained, workdir):
     """Where the results of a model go: the run's directory, or that of its seed.
 
     Args:
       trained: the `TrainedModel`.
       workdir: of the run.
-      several: whether the run has several seeds.
 
     Returns:
       `pathlib.Path`; made if missing.
     """
     folder = pathlib.Path(workdir).expanduser()
-    folder = folder / f"seed_{trained.seed}" if several else folder
+    folder = folder / f"seed_{trained.seed}" if trained.config.num_seeds > 1 else folder
     folder.mkdir(exist_ok=True)
     return folder
 
@@ -69,7 +68,7 @@ def open_run(workdir, display, data_dir=None, num_images=0, **options):
     with display.reading() as progress:
         dataset = load_dataset(config, progress)
     chosen = choose_sample(len(dataset.images), math.inf, num_images)
-    return trained, dataset, chosen, folder_of(trained, workdir, config.num_seeds > 1)
+    return trained, dataset, chosen, folder_of(trained, workdir)
 
 
 def describe(trained):
@@ -198,12 +197,10 @@ def predict(workdir, images, out=None, copy_to=None, skip_bad=False, display=Non
     trained = load(workdir, report=display.warn, **options)
     if copy_to is not None:
         copy_to = new_folder("--copy_to", copy_to)
+    out = check_output(out or folder_of(trained, workdir) / "predictions.csv", is_file=True)
     given = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
     encoding = trained.encode(given.images)
     clusters = encoding.log_membership.argmax(axis=-1)
-    out = pathlib.Path(
-        out or folder_of(trained, workdir, trained.config.num_seeds > 1) / "predictions.csv"
-    ).expanduser()
     with open_output(out, newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "cluster", "probability", "log_prob"])
@@ -234,9 +231,9 @@ def generate(workdir, num_images=64, cluster=None, truncation=1.0, key=0, out=No
     """
     display = display or Display()
     trained = load(workdir, report=display.warn, **options)
+    out = check_output(out or folder_of(trained, workdir) / "generated.png")
     z, y = trained.draw(key, num_images, cluster, truncation)
     images = to_uint8(trained.decode(z, y))
-    out = pathlib.Path(out or folder_of(trained, workdir, trained.config.num_seeds > 1) / "generated.png").expanduser()
     names = [f"{index:06}_cluster_{component}" for index, component in enumerate(y)]
     write_images(out, images, names, images=images, clusters=y, latents=z)
     show_written(display.console, out)
@@ -260,14 +257,14 @@ def reconstruct(workdir, images, out=None, skip_bad=False, display=None, **optio
     """
     display = display or Display()
     trained = load(workdir, report=display.warn, **options)
+    out = check_output(out or folder_of(trained, workdir) / "reconstructed.png")
     given = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
     encoding = trained.encode(given.images)
     clusters = encoding.log_membership.argmax(axis=-1)
     decoded = trained.decode(encoding.mean, clusters)
     originals = np.asarray(to_float(given.images)) if given.images.dtype == np.uint8 else given.images
     error = float(np.mean((decoded - originals) ** 2, dtype=np.float64))
-    out = pathlib.Path(out or folder_of(trained, workdir, trained.config.num_seeds > 1) / "reconstructed.png")
-    out, decoded, originals = out.expanduser(), to_uint8(decoded), to_uint8(originals)
+    decoded, originals = to_uint8(decoded), to_uint8(originals)
     shown = decoded
     if out.suffix == ".png":
         pairs = np.stack([originals, decoded], axis=1)[:RECONSTRUCTED]

@@ -169,6 +169,8 @@ def measure_statistics(config, dataset, display, *, inception=None, resize=DEFAU
     Raises:
       WeightsError: if the weights are not there, or not the right ones.
     """
+    if out and pathlib.Path(out).suffix != ".npz":
+        raise InputError(f"--out is {str(out)!r}; allowed: a name that ends in .npz.")
     weights = read_weights(find_weights(inception, config.data.cache_dir))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)

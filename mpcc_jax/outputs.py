@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shutil
+import tempfile
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from mpcc_jax.report import tile
 from mpcc_jax.workdir import WorkdirError
 
 SHEET_WIDTH = 16
+FILES = (".npz", ".png")
 
 
 def file_name(name):
@@ -45,6 +47,33 @@ def new_folder(flag, path):
         raise WorkdirError(f"{flag} is {str(path)!r}, which cannot be made ({error.strerror}).") from error
     if any(path.iterdir()):
         raise WorkdirError(f"{flag} is {str(path)!r}, which is not empty. Choose another.")
+    return path
+
+
+def check_output(path, *, is_file=False):
+    """Whether something can be written, before the work that makes it.
+
+    Args:
+      path: text or `pathlib.Path` of a file (.npz, .png) or of a new folder (any other ending).
+      is_file: whether it is a file with any ending.
+
+    Returns:
+      `pathlib.Path`.
+
+    Raises:
+      WorkdirError: if it cannot be written, or is a folder that is not empty.
+    """
+    path = pathlib.Path(path).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise WorkdirError(f"--out is {str(path)!r}, which cannot be written ({error.strerror}).") from error
+    if not is_file and path.suffix not in FILES:
+        return new_folder("--out", path)
+    if path.is_dir():
+        raise WorkdirError(f"--out is {str(path)!r}, which is a folder; allowed: a file.")
     return path
 
 

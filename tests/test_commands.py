@@ -62,6 +62,14 @@ def test_arrays_are_copied_as_pictures(run, tmp_path, display):
         np.testing.assert_array_equal(np.asarray(image), SMALL_IMAGES[2, ..., 0])
 
 
+def test_where_nothing_can_be_written(run, pictures, tmp_path, display):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WorkdirError, match=r"--out is .*/file/c\.csv', which cannot be written"):
+        commands.predict(run, pictures, tmp_path / "file" / "c.csv", display=display)
+    with pytest.raises(WorkdirError, match=r"which is a folder; allowed: a file"):
+        commands.predict(run, pictures, tmp_path, display=display)
+
+
 def test_generation_in_three_forms(run, tmp_path, display):
     trained = load(run)
     expected = to_uint8(trained.generate(7, 5, cluster=1, truncation=0.5))
