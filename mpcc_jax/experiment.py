@@ -267,11 +267,11 @@ def _score_on_the_way(run, state, done, log, progress):
 def _conclude(run, state, start, seconds):
     """Scores and draws every seed, and writes the results; on the first process."""
     config, scored = run.config, []
-    for (_, one, folder), keys in zip(run.members(state), run.keys, strict=False):
+    for seed, one, folder in run.members(state):
         folder.mkdir(exist_ok=True)
         scores, clusters = score(run.algorithm.model, one, *run.sample, config.evaluation.batch_size)
         names = run.dataset.class_names
-        draw_pictures(config, run.algorithm, one, run.sample, clusters, names, keys.evaluation, folder)
+        draw_pictures(config, run.algorithm, one, run.sample, clusters, names, seed, folder)
         scored.append(scores)
     if not scored:
         return None

@@ -6,12 +6,13 @@ import numpy as np
 
 from mpcc_jax import report
 from mpcc_jax.data.sampler import to_float
-from mpcc_jax.evaluation.networks import generate_images, generator_buffers, reconstruct_images
+from mpcc_jax.inference import TrainedModel
+from mpcc_jax.keys import split_seed
 from mpcc_jax.training.noise import draw_latents
 
 
-def draw_pictures(config, algorithm, state, sample, clusters, class_names, key, workdir):
-    """Writes the cluster sheet and the reconstructions, by the EMA generator.
+def draw_pictures(config, algorithm, state, sample, clusters, class_names, seed, workdir):
+    """Writes the cluster sheet and the reconstructions.
 
     Args:
       config: the configuration.
@@ -20,20 +21,16 @@ def draw_pictures(config, algorithm, state, sample, clusters, class_names, key, 
       sample: `Examples`, real images to describe and reconstruct.
       clusters: of the sample.
       class_names: one per class, or None.
-      key: PRNG key.
+      seed: of the run.
       workdir: `pathlib.Path`.
     """
-    model, settings = algorithm.model, config.evaluation
-    num_clusters, count = model.prior.num_components, settings.samples_per_cluster
-    statistics_key, latents_key = jax.random.split(key)
-    passes = (settings.standing_passes, config.training.batch_size)
-    buffers = generator_buffers(model, state, settings.statistics, statistics_key, *passes)
-    by_batch = settings.statistics == "batch"
-    options = {"batch_size": passes[1] if by_batch else settings.batch_size, "batch_statistics": by_batch}
+    settings = config.evaluation
+    trained = TrainedModel(config, algorithm.model, state, seed=seed, batch_size=settings.batch_size)
+    num_clusters, count = trained.num_clusters, settings.samples_per_cluster
+    _, key = jax.random.split(split_seed(seed).evaluation)
     y = jnp.repeat(jnp.arange(num_clusters), count)
-    eps = draw_latents(latents_key, y.shape, model.prior).eps
-    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
-    sheet = generate_images(model, state, buffers, z, y, **options).reshape(num_clusters, count, *model.image_shape)
+    z = trained.prior.sample(y, draw_latents(key, y.shape, algorithm.model.prior).eps)
+    sheet = trained.decode(z, y).reshape(num_clusters, count, *trained.image_shape)
     descriptions = report.describe_clusters(clusters, num_clusters, sample.labels, class_names)
     report.save_cluster_sheet(workdir / "clusters.png", sheet, descriptions)
 
@@ -42,11 +39,10 @@ def draw_pictures(config, algorithm, state, sample, clusters, class_names, key, 
     # A cluster of fewer images than a row has places repeats them.
     chosen = np.concatenate([np.resize(np.flatnonzero(clusters == cluster), pairs) for cluster in occupied])
     originals = sample.images[chosen]
-    decoded = reconstruct_images(model, state, buffers, originals, settings.batch_size, **options)
-    shape = (len(occupied), pairs, *model.image_shape)
+    shape = (len(occupied), pairs, *trained.image_shape)
     report.save_reconstructions(
         workdir / "reconstructions.png",
         np.asarray(to_float(originals)).reshape(shape),
-        decoded.reshape(shape),
+        trained.reconstruct(originals).reshape(shape),
         [f"cluster {cluster}" for cluster in occupied],
     )

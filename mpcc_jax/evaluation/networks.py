@@ -67,21 +67,6 @@ def encode_images(model, state, images, batch_size=500):
     return Encoding(*_in_batches(program, batch_size, images))
 
 
-def predict_clusters(model, state, images, batch_size=500):
-    """The cluster of every image: argmax_k q(y = k given z) at the encoder's mean (Eq. 9).
-
-    Args:
-      model: the `Model`.
-      state: the `TrainState`.
-      images: uint8, [N, H, W, C].
-      batch_size: images per call.
-
-    Returns:
-      Integers in [0, K), [N].
-    """
-    return encode_images(model, state, images, batch_size).log_membership.argmax(axis=-1)
-
-
 def standing_statistics(model, state, key, num_passes=16, batch_size=50):
     """Batch-norm statistics of the EMA generator averaged over several passes (appendix C).
 
@@ -155,21 +140,3 @@ def generate_images(model, state, buffers, z, y, batch_size=100, *, batch_statis
     """
     program = functools.partial(_compiled_generator(model, batch_statistics), state.ema["params"], buffers)
     return _in_batches(program, batch_size, np.asarray(z), np.asarray(y))[0]
-
-
-def reconstruct_images(model, state, buffers, images, batch_size=500, **options):
-    """G(E(x)): decodes the encoder's mean, y being the likeliest component.
-
-    Args:
-      model: the `Model`.
-      state: the `TrainState`.
-      buffers: of the generator.
-      images: uint8, or floats in [-1, 1], [N, H, W, C].
-      batch_size: images per encoder call.
-      **options: of `generate_images`.
-
-    Returns:
-      NumPy array in [-1, 1], [N, H, W, C].
-    """
-    encoding = encode_images(model, state, images, batch_size)
-    return generate_images(model, state, buffers, encoding.mean, encoding.log_membership.argmax(axis=-1), **options)

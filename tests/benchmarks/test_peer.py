@@ -1,0 +1,275 @@
+"""The PyTorch peer computes what the released code and our own iteration compute."""
+
+import functools
+import re
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.compare import CompareError, compare, main, peer_settings
+from benchmarks.peer.pipe import Worker, WorkerError
+from benchmarks.peer.settings import VariantError, parse_variant
+from mpcc_jax.released import to_released
+from mpcc_jax.training.iteration import train_iteration
+from mpcc_jax.training.state import assemble_state, build_algorithm
+from tests import golden_data
+from tests.conftest import ROOT, draw_inputs, random_variables, tiny_config
+
+RENAMED = (
+    (r"^G\.blocks\.(\d+)\.0\.", r"generator.blocks.\1."),
+    (r"^D\.blocks\.([012])\.0\.", r"trunk.blocks.\1."),
+    (r"^D\.blocks\.3\.0\.", "discriminator.blocks.0."),
+    (r"^E\.blocks2\.(\d+)\.0\.", r"encoder.blocks.\1."),
+    (r"\.bn([12])\.stored_", r".norm\1.norm."),
+    (r"\.bn([12])\.", r".norm\1."),
+    (r"\.conv_sc\.", ".shortcut."),
+    (r"^G\.output_layer\.0\.stored_", "generator.output_norm."),
+    (r"^G\.output_layer\.0\.", "generator.output_"),
+    (r"^G\.output_layer\.2\.", "generator.output."),
+    (r"^G\.shared\.", "generator.embed."),
+    (r"^E\.linear_mu", "encoder.mean"),
+    (r"^E\.linear_lv", "encoder.log_var"),
+    ("^G", "generator"),
+    ("^D", "discriminator"),
+    (r"^P\.mu_c", "mixture.mean"),
+    (r"^P\.lv_c", "mixture.log_var"),
+    (r"u0$", "u"),
+    (r"sv0$", "sigma"),
+)
+
+
+def peer_name(name):
+    """The peer's name of a released tensor; None for those that compute nothing or stand there twice."""
+    if name.startswith(("D.embed", "P.phi_c", "E.blocks.")):
+        return None
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def make_peer(torch, settings, variant, tensors, dtype="float64"):
+    from benchmarks.peer.iteration import Peer
+
+    peer = Peer(settings, parse_variant(variant), "cpu", torch.Generator().manual_seed(0), getattr(torch, dtype))
+    state = tensors_of(peer)
+    for name, value in tensors.items():
+        if peer_name(name) is not None:
+            tensor = state.pop(peer_name(name))
+            tensor.data.copy_(torch.as_tensor(np.array(value, np.float64)).reshape(tensor.shape))
+    assert list(state) == ["mixture.floor"]
+    peer.average.load_state_dict(peer.generator.state_dict())
+    return peer
+
+
+def tensors_of(peer):
+    return {
+        f"{part}.{name}": tensor
+        for part, module in peer.parts.items()
+        for name, tensor in (*module.named_parameters(), *module.named_buffers())
+    }
+
+
+def average_of(peer):
+    average = peer.average
+    return {f"generator.{name}": tensor for name, tensor in (*average.named_parameters(), *average.named_buffers())}
+
+
+def assert_tensors(state, expected, tolerance):
+    compared, largest = 0, 0.0
+    for name, value in expected.items():
+        if peer_name(name) is None:
+            continue
+        actual = state[peer_name(name)].detach().numpy()
+        value = np.asarray(value).reshape(actual.shape)
+        np.testing.assert_allclose(actual, value, rtol=tolerance, atol=tolerance, err_msg=name)
+        largest = max(largest, np.abs(actual - value).max() / (1 + np.abs(value).max()))
+        compared += 1
+    assert compared == len(state) - ("mixture.floor" in state)
+    print(f"{compared} tensors, largest difference {largest:.1e}")
+
+
+def to_torch(torch, batch, noise):
+    """Our inputs of an iteration as the peer's: NCHW, and one array of draws in the order of use."""
+    images = torch.as_tensor(np.moveaxis(np.array(batch.images, np.float64), -1, -3).copy())
+    y, eps = (
+        np.concatenate([noise.discriminator[i], noise.generator[i][None], noise.encoder[i]]).copy() for i in range(2)
+    )
+    return images, torch.as_tensor(y, dtype=torch.int64), torch.as_tensor(eps, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("variant", ["eager", "plain", "batched+channels_last"])
+def test_the_released_trajectory(torch, variant):
+    arrays, meta = golden_data.load("golden_training_cbn.npz")
+    settings = peer_settings(golden_data.released_config(meta), meta["dataset_channel"])
+    initial = golden_data.subset(arrays, "init.")
+    initial = {name: value for name, value in initial.items() if not name.startswith("G_ema")}
+    peer = make_peer(torch, settings, variant, initial)
+    for iteration in range(3):
+        with jax.enable_x64(True):
+            batch, noise = golden_data.iteration_inputs(arrays, iteration, np.float64)
+        losses = peer.update(*to_torch(torch, batch, noise))
+        peer.update_average()
+        entropy = arrays["log64.P_log_gaussian"][iteration].sum() / 240 - np.log(10)
+        for name, expected in (
+            ("discriminator_loss_real", arrays["log64.D_loss_real"][iteration]),
+            ("discriminator_loss_fake", arrays["log64.D_loss_fake"][iteration]),
+            ("generator_loss", arrays["log64.G_loss"][iteration]),
+            ("encoder_nll", arrays["log64.E_ll_raw"][iteration]),
+            ("membership_cross_entropy", arrays["log64.P_cls"][iteration]),
+            ("prior_negative_entropy", entropy),
+        ):
+            np.testing.assert_allclose(losses[name].numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    final = golden_data.subset(arrays, "final64.")
+    average = {name.replace("_ema", ""): value for name, value in final.items() if name.startswith("G_ema")}
+    assert_tensors(tensors_of(peer), {k: v for k, v in final.items() if not k.startswith("G_ema")}, 1e-9)
+    assert_tensors(average_of(peer), average, 1e-9)
+
+
+@functools.cache
+def our_iterations(variant, conditioning):
+    """Settings, first tensors, inputs of two iterations, and what ours ends with: tensors, average, trace."""
+    config = tiny_config()
+    config.variant = variant
+    config.model.conditioning = conditioning
+    # The prior starts on both sides of the floor, which is log 0.25.
+    with jax.enable_x64(True):
+        algorithm = build_algorithm(config, 1)
+        state = assemble_state(algorithm, *random_variables(algorithm.model, np.float64))
+        state = state.replace(params={**state.params, "prior": jax.tree.map(lambda x: 4 * x, state.params["prior"])})
+        first = to_released(state.params, state.buffers)
+        step = jax.jit(functools.partial(train_iteration, algorithm))
+        inputs = [draw_inputs(algorithm, iteration, np.float64) for iteration in range(2)]
+        for batch_and_noise in inputs:
+            state, trace = step(state, *batch_and_noise)
+        average = to_released({"generator": state.ema["params"]}, {"generator": state.ema["buffers"]})
+        trace = jax.tree.map(np.asarray, trace)
+    return peer_settings(config, 1), first, inputs, to_released(state.params, state.buffers), average, trace
+
+
+@pytest.mark.parametrize("variant", ["eager", "batched", "plain+channels_last"])
+@pytest.mark.parametrize(
+    ("ours", "conditioning"), [("paper", "conditional"), ("paper", "split"), ("released", "shared")]
+)
+def test_our_iteration(torch, ours, conditioning, variant):
+    settings, first, inputs, last, average, trace = our_iterations(ours, conditioning)
+    peer = make_peer(torch, settings, variant, first)
+    for batch, noise in inputs:
+        losses = peer.update(*to_torch(torch, batch, noise))
+        peer.update_average()
+    ours = trace["discriminator"] | trace["generator"] | trace["encoder"]
+    for name, value in losses.items():
+        expected = ours[name][0] if name in ("membership_cross_entropy", "prior_negative_entropy") else ours[name]
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=name)
+    assert_tensors(tensors_of(peer), last, 1e-9)
+    assert_tensors(average_of(peer), average, 1e-9)
+
+
+def test_the_compiled_iteration_is_the_same(torch, monkeypatch):
+    """Captured whole, forward and backward, and run by PyTorch itself: Inductor would take minutes."""
+    settings, first, inputs, last, average, _ = our_iterations("paper", "conditional")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    peer = make_peer(torch, settings, "compile", first)
+    for batch, noise in inputs:
+        peer.update(*to_torch(torch, batch, noise))
+        peer.update_average()
+    assert_tensors(tensors_of(peer), last, 1e-9)
+    assert_tensors(average_of(peer), average, 1e-9)
+
+
+def test_bf16_stays_near_float32(torch):
+    settings, first, inputs, *_ = our_iterations("paper", "conditional")
+    images, y, eps = to_torch(torch, *inputs[0])
+    losses = []
+    for variant in ("eager", "bf16"):
+        peer = make_peer(torch, settings, variant, first, "float32")
+        losses.append(peer.update(images.float(), y, eps.float()))
+    for name, expected in losses[0].items():
+        assert losses[1][name].dtype == torch.float32
+        np.testing.assert_allclose(losses[1][name], expected, rtol=0.1, atol=0.1, err_msg=name)
+    assert not torch.equal(losses[0]["encoder_nll"], losses[1]["encoder_nll"])
+
+
+def test_it_learns_from_its_own_first_weights(torch):
+    from benchmarks.peer.iteration import Peer
+
+    settings, *_ = our_iterations("paper", "conditional")
+    peer = Peer(settings, parse_variant("eager"), "cpu", torch.Generator().manual_seed(0))
+    before = {name: tensor.detach().clone() for name, tensor in tensors_of(peer).items()}
+    means = before["mixture.mean"]
+    torch.testing.assert_close(means @ means.T, torch.eye(3))
+    images = torch.zeros((2, 8, 1, 8, 8))
+    losses = peer.update(images, torch.zeros((5, 8), dtype=torch.int64), torch.ones((5, 8, 8)))
+    assert all(torch.isfinite(value).all() for value in losses.values())
+    still = [name for name, tensor in tensors_of(peer).items() if torch.equal(tensor, before[name])]
+    # At first all logits are between -1 and 1, where the hinge's gradients in the last bias cancel.
+    assert still == ["discriminator.linear.bias", "mixture.floor"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("loss.adversarial", "wasserstein"), ("model.share_blocks", False), ("data.flip", True)]
+)
+def test_what_the_peer_does_not_compute_is_refused(field, value):
+    config = tiny_config()
+    group, name = field.split(".")
+    config[group][name] = value
+    with pytest.raises(CompareError, match=rf"config\.{field} is {value!r}"):
+        peer_settings(config, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("eager+fast", "has fast; allowed"), ("tf32+bf16", "two precisions"), ("", "allowed")]
+)
+def test_variants_that_do_not_exist(text, message):
+    with pytest.raises(VariantError, match=message):
+        parse_variant(text)
+
+
+def test_cuda_graphs_need_cuda(torch):
+    from benchmarks.peer.iteration import Peer
+
+    settings = peer_settings(tiny_config(), 1)
+    with pytest.raises(VariantError, match="needs a CUDA device, not cpu"):
+        Peer(settings, parse_variant("graph"), "cpu", torch.Generator())
+
+
+def test_a_worker_answers_and_ends(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "from benchmarks.peer.pipe import serve\n"
+        "def prepare(settings):\n"
+        "    print('a library that talks')\n"
+        "    return {'doubled': 2 * settings}, lambda iterations: 1.5 * iterations\n"
+        "serve(prepare)\n"
+    )
+    worker = Worker([sys.executable, str(script)], 21, {"PYTHONPATH": str(ROOT)})
+    assert worker.facts == {"doubled": 42}
+    assert worker.run(4) == 1.5
+    worker.close()
+    assert worker._process.returncode == 0
+
+
+def test_a_worker_that_fails_says_why():
+    with pytest.raises(WorkerError, match="ZeroDivisionError"):
+        Worker([sys.executable, "-c", "1 / 0"], {})
+
+
+def test_the_comparison_runs(torch, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["compare", "--tiny", "--rounds=2", "--variants=eager,batched+channels_last"])
+    main()
+    output = capsys.readouterr().out
+    assert "8x8x1, 2 D + 1 G + 2 E steps, conditional, paper; 2 rounds of 1" in output
+    assert re.search(r"the peer's best is (eager|batched\+channels_last); ours takes", output)
+
+
+def test_a_wrong_variant_stops_before_anything_starts():
+    request = {"config": ROOT / "configs" / "mnist.py", "channels": 0, "image_channels": 1, "tiny": True}
+    with pytest.raises(VariantError, match="has quick"):
+        compare({**request, "iterations": 1}, ["quick"], 1)
