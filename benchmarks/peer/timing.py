@@ -1,0 +1,119 @@
+"""The process in which the peer runs: python -m benchmarks.peer.timing, driven by `benchmarks.compare` over a pipe.
+
+One timed iteration is what training would do: make float images of bytes, draw the noise, update everything. The
+images lie on the device already, as ours do.
+"""
+
+import os
+import time
+
+import torch
+
+from benchmarks.peer.iteration import Peer
+from benchmarks.peer.pipe import serve
+from benchmarks.peer.settings import Settings, VariantError, parse_variant
+
+WARM_UP = 3
+
+
+def set_precision(precision, device):
+    """Says how float32 matmuls and convolutions are computed in this process.
+
+    Args:
+      precision: "float32", "tf32" or "bf16".
+      device: a torch device.
+
+    Raises:
+      VariantError: if tf32 is asked for without CUDA.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise VariantError(f"the variant tf32 needs a CUDA device, not {device}; leave it out.")
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = True
+
+
+class Loop:
+    """Iterations on fixed bytes with new noise, as one CUDA graph if the variant says so.
+
+    Args:
+      peer: the `Peer`.
+    """
+
+    def __init__(self, peer):
+        self.peer, settings, device = peer, peer.settings, peer.device
+        steps = settings.discriminator_steps + 1 + settings.encoder_steps
+        shape = (settings.discriminator_steps, settings.batch_size, settings.image_channels)
+        bytes_ = torch.randint(0, 256, (*shape, settings.resolution, settings.resolution), dtype=torch.uint8)
+        self.images = bytes_.to(device)
+        self.y = torch.empty((steps, settings.batch_size), dtype=torch.int64, device=device)
+        self.eps = torch.empty((*self.y.shape, settings.latent_dim), device=device)
+        self.graph = None
+
+    def _update(self):
+        self.peer.update(self.images.float() / 127.5 - 1.0, self.y, self.eps)
+
+    def iterate(self):
+        """One iteration; on CUDA it returns before it is done."""
+        self.y.random_(0, self.peer.settings.num_clusters)
+        self.eps.normal_()
+        if self.graph is None:
+            self._update()
+        else:
+            self.graph.replay()
+        self.peer.update_average()
+
+    def warm_up(self):
+        """Compiles, tunes and captures; returns its seconds."""
+        start = time.perf_counter()
+        if self.peer.variant.graph:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self.iterate()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._update()
+            self.graph = graph
+        # The first iteration in eager mode reaches the state of all later ones; a compiled one compiles in it.
+        self.iterate()
+        self.wait()
+        return time.perf_counter() - start
+
+    def wait(self):
+        """Until the device is done."""
+        if self.peer.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def run(self, iterations):
+        """Args: iterations. Returns the seconds of all of them."""
+        self.wait()
+        start = time.perf_counter()
+        for _ in range(iterations):
+            self.iterate()
+        self.wait()
+        return time.perf_counter() - start
+
+
+def prepare(message):
+    """Args: message, {"settings": ..., "variant": ...}. Returns facts and the function that runs iterations."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    variant = parse_variant(message["variant"])
+    set_precision(variant.precision, device)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(0)
+    peer = Peer(Settings(**message["settings"]), variant, device, torch.Generator().manual_seed(0))
+    loop = Loop(peer)
+    facts = {
+        "warm_up": loop.warm_up(),
+        "versions": {"torch": torch.__version__},
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+    return facts, loop.run
+
+
+if __name__ == "__main__":
+    serve(prepare)
