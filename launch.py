@@ -41,7 +41,10 @@ IMAGES = flags.DEFINE_string("images", None, "predict, reconstruct: a folder, a 
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, "predict, reconstruct: leave out files that cannot be read.")
 COPY_TO = flags.DEFINE_string("copy_to", None, "predict: a new folder that gets a folder of pictures for each cluster.")
 NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", None, "generate: how many, 64 otherwise; evaluate, report: how many real images, all otherwise."
+    "num_images",
+    None,
+    "generate: how many, 64 otherwise; evaluate, report: how many real images, all otherwise.",
+    lower_bound=0,
 )
 CLUSTER = flags.DEFINE_integer("cluster", None, "generate: from one cluster; from all otherwise.")
 TRUNCATION = flags.DEFINE_float(
@@ -66,7 +69,7 @@ RESIZE = flags.DEFINE_enum(
 REFERENCE = flags.DEFINE_string(
     "reference", None, "evaluate: statistics to compare with, ours or published; those of the run's data otherwise."
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "evaluate: generated images for FID; 50000 otherwise.")
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 50_000, "evaluate: generated images for FID.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "evaluate, report: where TFDS data is, if not where it was.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images per call of the trained networks.", lower_bound=1)
 MODES = {

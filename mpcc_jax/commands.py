@@ -11,12 +11,12 @@ import numpy as np
 from mpcc_jax.assessment import assess, gather_findings, read_history
 from mpcc_jax.config import validate
 from mpcc_jax.console import Display, describe_machine, versions
-from mpcc_jax.data import load_dataset
+from mpcc_jax.data import DataError, load_dataset
 from mpcc_jax.data.image_files import read_images
 from mpcc_jax.data.sampler import to_float
 from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.evaluation.scores import choose_sample
-from mpcc_jax.generation import measure, measure_statistics
+from mpcc_jax.generation import measure, measure_statistics, plan_measurement
 from mpcc_jax.inference import load
 from mpcc_jax.outputs import check_output, copy_by_cluster, new_folder, open_output, write_images
 from mpcc_jax.report import write_page
@@ -27,7 +27,7 @@ from mpcc_jax.summaries import (
     show_statistics,
     show_written,
 )
-from mpcc_jax.workdir import write_json
+from mpcc_jax.workdir import read_run, write_json
 
 RECONSTRUCTED = 64
 
@@ -67,8 +67,22 @@ def open_run(workdir, display, data_dir=None, num_images=0, **options):
         config.data.dir = data_dir
     with display.reading() as progress:
         dataset = load_dataset(config, progress)
+    _check_same_data(read_run(workdir)[1], dataset.facts(), display)
     chosen = choose_sample(len(dataset.images), math.inf, num_images)
     return trained, dataset, chosen, folder_of(trained, workdir)
+
+
+def _check_same_data(before, now, display):
+    """A run that was given arrays, or whose folder has changed, must not be scored on something else unnoticed."""
+    differing = [name for name in ("name", "version", "split", "shape", "count", "range") if before[name] != now[name]]
+    text = "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in differing)
+    if {"name", "shape"} & set(differing):
+        raise DataError(
+            f"this is not the data that the run was trained on: {text}. Data that was given as arrays is scored from "
+            "Python: mpcc_jax.assessment.assess(mpcc_jax.load(workdir), dataset)."
+        )
+    if differing:
+        display.warn(f"the data has changed since the run was trained: {text}.")
 
 
 def describe(trained):
@@ -98,7 +112,7 @@ def evaluate(workdir, display=None, generation=None, **options):
     Args:
       workdir: of the run.
       display: a `Display`; None makes one.
-      generation: options of `mpcc_jax.generation.measure`.
+      generation: options of `mpcc_jax.generation.plan_measurement`.
       **options: of `open_run`.
 
     Returns:
@@ -106,6 +120,7 @@ def evaluate(workdir, display=None, generation=None, **options):
     """
     display = display or Display()
     trained, dataset, chosen, folder = open_run(workdir, display, **options)
+    measurement = plan_measurement(trained, display, **(generation or {}))
     assessment = assess(trained, dataset, chosen)
     results = {
         **describe(trained),
@@ -114,7 +129,7 @@ def evaluate(workdir, display=None, generation=None, **options):
         "majorities": assessment.describe_majorities(),
         "confusion": None if assessment.confusion is None else assessment.confusion.tolist(),
         "class_names": assessment.class_names,
-        "generation": measure(trained, dataset, display, **(generation or {})),
+        "generation": measurement and measure(measurement, trained, dataset, display),
     }
     write_json(folder / "evaluation.json", results)
     show_evaluation(display.console, results, folder / "evaluation.json")

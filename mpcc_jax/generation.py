@@ -4,18 +4,25 @@ import hashlib
 import itertools
 import os
 import pathlib
-import re
 import warnings
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from mpcc_jax.data.cache import cache_dir
+from mpcc_jax.data.cache import cache_dir, file_name
 from mpcc_jax.data.dataset import BLOCK
 from mpcc_jax.evaluation.features import DEFAULT_RESIZE, ROUNDING, extract_features, extraction_protocol, to_uint8
 from mpcc_jax.evaluation.fidelity import FewSamplesWarning
-from mpcc_jax.evaluation.inception_weights import VARIABLE, WeightsError, find_weights, read_weights
-from mpcc_jax.evaluation.reference import generation_scores, load, measure_reference, save
+from mpcc_jax.evaluation.inception_weights import VARIABLE, InceptionWeights, WeightsError, find_weights, read_weights
+from mpcc_jax.evaluation.reference import (
+    ReferenceStatistics,
+    check_protocols,
+    generation_scores,
+    load,
+    measure_reference,
+    save,
+)
 from mpcc_jax.inference import InputError
 
 PUBLISHED_SAMPLES = 50_000
@@ -31,11 +38,12 @@ def _digest(images):
     return digest.hexdigest()
 
 
-def reference_path(dataset, weights, resize, settings):
+def reference_path(dataset, pixels_sha256, weights, resize, settings):
     """Where the reference statistics of a data set are kept, by its pixels, the network and the resize.
 
     Args:
       dataset: the `Dataset`.
+      pixels_sha256: of its images.
       weights: `InceptionWeights`.
       resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
       settings: `config.data`.
@@ -43,8 +51,8 @@ def reference_path(dataset, weights, resize, settings):
     Returns:
       `pathlib.Path`.
     """
-    name = re.sub(r"[^\w.+-]+", "_", "-".join(text for text in (dataset.name, dataset.version, dataset.split) if text))
-    digest = hashlib.sha256(f"{_digest(dataset.images)} {weights.sha256} {resize}".encode()).hexdigest()[:12]
+    name = file_name("-".join(text for text in (dataset.name, dataset.version, dataset.split) if text))
+    digest = hashlib.sha256(f"{pixels_sha256} {weights.sha256} {resize}".encode()).hexdigest()[:12]
     return cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{digest}.npz"
 
 
@@ -61,13 +69,14 @@ def find_reference(dataset, weights, resize, settings, display):
     Returns:
       `ReferenceStatistics`, and their path.
     """
-    path = reference_path(dataset, weights, resize, settings)
+    pixels = _digest(dataset.images)
+    path = reference_path(dataset, pixels, weights, resize, settings)
     if path.exists():
         return load(path), path
     protocol = {
         **extraction_protocol(weights, resize),
         **{name: getattr(dataset, name) for name in ("name", "version", "split")},
-        "pixels_sha256": _digest(dataset.images),
+        "pixels_sha256": pixels,
         "shape": list(dataset.images.shape[1:]),
     }
     with display.reading("Inception on real images") as progress:
@@ -89,30 +98,48 @@ def _samples(trained, key, count, progress):
         progress(min(done + size, count), count)
 
 
-def measure(trained, dataset, display, *, inception=None, resize=DEFAULT_RESIZE, reference=None, num_samples=None):
-    """FID, KID and Inception Score of a trained generator.
+class Measurement(NamedTuple):
+    """What FID and the like are to be measured with; everything that can be wrong has been checked.
+
+    Attributes:
+      weights: `InceptionWeights`.
+      resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
+      reference: `ReferenceStatistics`, or None for those of the run's data.
+      num_samples: generated images.
+      protocol: of the generated images.
+    """
+
+    weights: InceptionWeights
+    resize: str
+    reference: ReferenceStatistics | None
+    num_samples: int
+    protocol: dict
+
+
+def plan_measurement(
+    trained, display, *, inception=None, resize=DEFAULT_RESIZE, reference=None, num_samples=PUBLISHED_SAMPLES
+):
+    """Finds and checks what FID, KID and Inception Score need, before anything expensive.
 
     Args:
       trained: the `TrainedModel`.
-      dataset: the `Dataset` that it was trained on; the reference, unless another is given.
       display: a `Display`.
       inception: path of the weights, "download" or "none"; None takes them where they usually are, and goes without
         where they are not.
       resize: one of `mpcc_jax.evaluation.resizing.RESIZES`.
       reference: path of statistics, ours or published; None measures those of the data set, once.
-      num_samples: generated images; None is 50 000, as is usual.
+      num_samples: generated images; 50 000 is usual.
 
     Returns:
-      Figures by name with their protocol, as `mpcc_jax.evaluation.reference.generation_scores`; None without weights.
+      A `Measurement`; None without weights.
 
     Raises:
       WeightsError: if weights were asked for and are not there, or are not the right ones.
-      FidelityError: if the figures cannot be computed, or not be compared.
+      FidelityError: if the reference cannot be read, or was made in another way.
       InputError: if there are fewer than 20 samples.
     """
     if inception == NONE:
         return None
-    num_samples = PUBLISHED_SAMPLES if num_samples is None else num_samples
     if num_samples < FEWEST_SAMPLES:
         raise InputError(
             f"num_samples is {num_samples}; allowed: {FEWEST_SAMPLES} or more (2 a split of the Inception Score), "
@@ -126,26 +153,48 @@ def measure(trained, dataset, display, *, inception=None, resize=DEFAULT_RESIZE,
         display.warn(f"no FID, KID and Inception Score: {error}")
         return None
     weights = read_weights(path)
+    protocol = {
+        **extraction_protocol(weights, resize),
+        "rounding": ROUNDING,
+        "generator": "moving average of the weights",
+        "batch_norm_statistics": trained.statistics,
+        "iteration": trained.iteration,
+        "truncation": 1.0,
+    }
+    given = load(pathlib.Path(reference).expanduser()) if reference else None
+    if given is not None:
+        check_protocols(protocol, given.protocol)
     if jax.default_backend() == "cpu" and num_samples > MANY_ON_CPU:
         display.warn(
             f"Inception on {num_samples} samples takes hours on a CPU. Take fewer by --num_samples, or go without by "
             f"--inception={NONE}."
         )
-    given = load(pathlib.Path(reference).expanduser()) if reference else None
+    return Measurement(weights, resize, given, num_samples, protocol)
+
+
+def measure(measurement, trained, dataset, display):
+    """FID, KID and Inception Score of a trained generator.
+
+    Args:
+      measurement: from `plan_measurement`.
+      trained: the `TrainedModel`.
+      dataset: the `Dataset` that it was trained on; the reference, unless the measurement has another.
+      display: a `Display`.
+
+    Returns:
+      Figures by name with their protocol, as `mpcc_jax.evaluation.reference.generation_scores`.
+
+    Raises:
+      FidelityError: if the figures cannot be computed.
+    """
+    weights, resize, real, num_samples, protocol = measurement
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)
-        real = given or find_reference(dataset, weights, resize, trained.config.data, display)[0]
+        if real is None:
+            real, _ = find_reference(dataset, weights, resize, trained.config.data, display)
         with display.reading("Inception on generated images") as progress:
             samples = _samples(trained, jax.random.key(trained.seed), num_samples, progress)
             features, logits = extract_features(weights, samples, resize)
-        protocol = {
-            **extraction_protocol(weights, resize),
-            "rounding": ROUNDING,
-            "generator": "moving average of the weights",
-            "batch_norm_statistics": trained.statistics,
-            "iteration": trained.iteration,
-            "truncation": 1.0,
-        }
         scores = generation_scores(features, logits, real, protocol, np.random.default_rng(0))
     for warning in caught:
         display.warn(str(warning.message))

@@ -1,30 +1,18 @@
 """Files that a person asks for: folders in which nothing is lost, sheets, arrays, copies by cluster."""
 
 import pathlib
-import re
 import shutil
 import tempfile
 
 import numpy as np
 from PIL import Image
 
+from mpcc_jax.data.cache import file_name
 from mpcc_jax.report import tile
 from mpcc_jax.workdir import WorkdirError
 
 SHEET_WIDTH = 16
 FILES = (".npz", ".png")
-
-
-def file_name(name):
-    """A name that can be a file's, from a path.
-
-    Args:
-      name: text.
-
-    Returns:
-      Text.
-    """
-    return re.sub(r"[^\w.+-]+", "_", name)
 
 
 def new_folder(flag, path):

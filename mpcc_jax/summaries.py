@@ -51,7 +51,9 @@ def show_evaluation(console, results, path):
     generation = results["generation"]
     if generation:
         titles = {"fid": "FID", "kid": "KID", "inception_score": "Inception Score"}
-        facts |= {title: _spread(generation[name]) for name, title in titles.items() if generation.get(name)}
+        facts |= {
+            title: _spread(generation[name]) for name, title in titles.items() if generation.get(name) is not None
+        }
     console.print(table("Evaluation", facts))
     show_written(console, path)
 

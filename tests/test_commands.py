@@ -9,6 +9,7 @@ from PIL import Image
 
 from mpcc_jax import commands
 from mpcc_jax.console import Display
+from mpcc_jax.data.dataset import DataError
 from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.inference import load
 from mpcc_jax.workdir import WorkdirError
@@ -111,6 +112,14 @@ def test_evaluation_says_what_its_figures_are_of(run, display):
     assert {"ami", "reconstruction_mse", "latent_mse", "prior_overlap"} <= stored.keys()
     part = commands.evaluate(run, display, {"inception": "none"}, num_images=6, statistics="running")
     assert (part["evaluated_images"], part["generator"]["statistics"]) == (6, "running")
+
+
+def test_other_data_than_that_of_the_run_is_refused(tmp_path, display):
+    run = make_run(tmp_path / "run")
+    facts = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**facts, "name": "arrays"}))
+    with pytest.raises(DataError, match="name was 'arrays' and is 'npz:images'"):
+        commands.evaluate(run, display)
 
 
 def test_report(run, display):

@@ -39,13 +39,19 @@ def cheap(monkeypatch, tmp_path):
     return tmp_path
 
 
+def measure(display, **options):
+    trained = tiny_trained()
+    measurement = generation.plan_measurement(trained, display, **options)
+    return measurement and generation.measure(measurement, trained, tiny_dataset(), display)
+
+
 def make_display():
     return Display(Console(file=io.StringIO(), width=1000))
 
 
 def test_figures_are_those_of_the_generated_images(cheap):
     trained, display = tiny_trained(), make_display()
-    scores = generation.measure(trained, tiny_dataset(), display, num_samples=21)
+    scores = measure(display, num_samples=21)
     batches = [trained.generate(jax.random.fold_in(jax.random.key(0), index), 8) for index in range(3)]
     generated, _ = cheap_features(None, to_uint8(np.concatenate(batches)[:21]), None)
     real, _ = cheap_features(None, SMALL_IMAGES, None)
@@ -64,12 +70,12 @@ def test_figures_are_those_of_the_generated_images(cheap):
 
 
 def test_a_reference_is_measured_once(cheap):
-    trained, display = tiny_trained(), make_display()
-    first = generation.measure(trained, tiny_dataset(), display, num_samples=24)
-    again = generation.measure(trained, tiny_dataset(), display, num_samples=24)
+    display = make_display()
+    first = measure(display, num_samples=24)
+    again = measure(display, num_samples=24)
     assert first == again
     assert CALLS == [20, 24, 24]
-    generation.measure(trained, tiny_dataset(), display, num_samples=24, resize="pytorch_fid")
+    measure(display, num_samples=24, resize="pytorch_fid")
     assert CALLS[3:] == [20, 24], "another resize needs statistics of its own"
 
 
@@ -77,7 +83,7 @@ def test_statistics_are_found_by_evaluation(cheap):
     config = trained_config()
     _, path = generation.measure_statistics(config, tiny_dataset(), make_display())
     assert path.parent == cheap / "statistics"
-    generation.measure(tiny_trained(), tiny_dataset(), make_display(), num_samples=24)
+    measure(make_display(), num_samples=24)
     assert CALLS == [20, 24]
     _, own = generation.measure_statistics(config, tiny_dataset(), make_display(), out=cheap / "own.npz")
     np.testing.assert_array_equal(load(own).mean, load(path).mean)
@@ -88,8 +94,8 @@ def test_published_statistics(cheap):
     features, _ = cheap_features(None, SMALL_IMAGES, None)
     np.savez(cheap / "fid_stats.npz", mu=features.mean(0), sigma=np.cov(features, rowvar=False))
     options = {"num_samples": 24, "reference": cheap / "fid_stats.npz"}
-    scores = generation.measure(tiny_trained(), tiny_dataset(), make_display(), **options)
-    own = generation.measure(tiny_trained(), tiny_dataset(), make_display(), num_samples=24)
+    scores = measure(make_display(), **options)
+    own = measure(make_display(), num_samples=24)
     np.testing.assert_allclose(scores["fid"], own["fid"], rtol=1e-5)
     assert scores["kid"] is None
     assert scores["protocol"]["reference"]["count"] is None
@@ -99,21 +105,29 @@ def test_without_weights_the_rest_goes_on_unless_they_were_asked_for(monkeypatch
     monkeypatch.setenv("MPCC_JAX_CACHE", str(tmp_path))
     monkeypatch.delenv("MPCC_JAX_INCEPTION", raising=False)
     display = make_display()
-    assert generation.measure(tiny_trained(), tiny_dataset(), display) is None
+    assert measure(display) is None
     said = display.console.file.getvalue()
     assert str(tmp_path / "pt_inception-2015-12-05-6726825d.pth") in said
     assert "--inception=download" in said
     with pytest.raises(WeightsError, match=r"nowhere\.pth"):
-        generation.measure(tiny_trained(), tiny_dataset(), display, inception=str(tmp_path / "nowhere.pth"))
+        measure(display, inception=str(tmp_path / "nowhere.pth"))
     monkeypatch.setenv("MPCC_JAX_INCEPTION", str(tmp_path / "absent.pth"))
     with pytest.raises(WeightsError, match=r"absent\.pth"):
-        generation.measure(tiny_trained(), tiny_dataset(), display)
-    assert generation.measure(tiny_trained(), tiny_dataset(), display, inception="none") is None
+        measure(display)
+    assert measure(display, inception="none") is None
 
 
 def test_too_few_samples(cheap):
     with pytest.raises(InputError, match="num_samples is 19"):
-        generation.measure(tiny_trained(), tiny_dataset(), make_display(), num_samples=19)
+        measure(make_display(), num_samples=19)
     with pytest.raises(FidelityError):
-        generation.measure(tiny_trained(), tiny_dataset(), make_display(), num_samples=24, resize="tf1",
+        measure(make_display(), num_samples=24, resize="tf1",
                            reference=cheap / "missing.npz")  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_generated(cheap):
+    _, path = generation.measure_statistics(trained_config(), tiny_dataset(), make_display())
+    CALLS.clear()
+    with pytest.raises(FidelityError, match="resize=pytorch_fid"):
+        generation.plan_measurement(tiny_trained(), make_display(), reference=path, resize="pytorch_fid")
+    assert CALLS == []

@@ -48,7 +48,7 @@ def make_run(folder, config=None, states=None):
     np.savez(folder / "images.npz", images=SMALL_IMAGES, labels=np.asarray(["even", "odd"])[LABELS])
     config.data.update({"name": f"npz:{folder / 'images.npz'}", "cache": False})
     write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    write_json(folder / "data.json", tiny_dataset().facts())
+    write_json(folder / "data.json", {**tiny_dataset().facts(), "name": "npz:images"})
     checkpoints = Checkpoints(folder / "checkpoints")
     for iteration, state in (states or {4: tiny_state()}).items():
         checkpoints.save(state, iteration, {})

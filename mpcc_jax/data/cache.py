@@ -34,7 +34,15 @@ def cache_dir(settings):
     return pathlib.Path(settings.cache_dir or os.environ.get("MPCC_JAX_CACHE") or standard).expanduser()
 
 
-def _safe(text):
+def file_name(text):
+    """A name that can be a file's, from any text.
+
+    Args:
+      text: for example a path.
+
+    Returns:
+      Text.
+    """
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
@@ -51,7 +59,7 @@ def entry_path(source, settings):
     content = {"format": FORMAT, "filter": FILTER, "split": source.split, **source.identity}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     parts = [source.version, source.split, f"{settings.resolution}px", digest]
-    return cache_dir(settings) / _safe(source.name) / "-".join(_safe(part) for part in parts if part)
+    return cache_dir(settings) / file_name(source.name) / "-".join(file_name(part) for part in parts if part)
 
 
 def _same_making(path, source):
@@ -73,8 +81,8 @@ def find_entry(source, settings):
     Raises:
       DataError: if several could be meant.
     """
-    pattern = f"*-{_safe(source.split)}-{settings.resolution}px-*"
-    candidates = sorted((cache_dir(settings) / _safe(source.name)).glob(pattern))
+    pattern = f"*-{file_name(source.split)}-{settings.resolution}px-*"
+    candidates = sorted((cache_dir(settings) / file_name(source.name)).glob(pattern))
     found = [path for path in candidates if _same_making(path, source)]
     if len(found) > 1:
         raise DataError(
