@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 
+from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.dataset import check_images
 from mpcc_jax.evaluation.inception import inception_v3, prepare
 from mpcc_jax.evaluation.resizing import RESIZES
@@ -54,7 +55,7 @@ def extraction_protocol(weights, resize=DEFAULT_RESIZE):
 
 @functools.cache
 def _network():
-    return jax.jit(inception_v3)
+    return jax.jit(inception_v3, compiler_options=compiler_options())
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.sampler import to_float
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
@@ -48,7 +49,7 @@ def _compiled_encoder(model):
         mixture = model.prior.membership(params["prior"])
         return mean, log_var, log_membership(mean, mixture), mixture.log_prob(mean)
 
-    return jax.jit(encoder)
+    return jax.jit(encoder, compiler_options=compiler_options())
 
 
 def encode_images(model, state, images, batch_size=500):
@@ -90,7 +91,8 @@ def standing_statistics(model, state, key, num_passes=16, batch_size=50):
         _, advanced = generator.apply(variables, z, latents.y, True, mutable=["batch_stats", "spectral"])
         return None, advanced["batch_stats"]
 
-    _, statistics = jax.jit(lambda latents: jax.lax.scan(one_pass, None, latents))(latents)
+    passes = jax.jit(lambda latents: jax.lax.scan(one_pass, None, latents), compiler_options=compiler_options())
+    _, statistics = passes(latents)
     return {**state.ema["buffers"], "batch_stats": jax.tree.map(lambda x: x.mean(axis=0), statistics)}
 
 
@@ -120,7 +122,7 @@ def _compiled_generator(model, train):
         images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=train)
         return images
 
-    return jax.jit(generator)
+    return jax.jit(generator, compiler_options=compiler_options())
 
 
 def generate_images(model, state, buffers, z, y, batch_size=100, *, batch_statistics=False):

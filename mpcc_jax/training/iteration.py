@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.sampler import to_batch
 from mpcc_jax.training.noise import draw_noise, split_noise
@@ -90,10 +91,10 @@ def compile_train_many(algorithm, layout=None):
       The jitted function; it compiles once per number of iterations. With several seeds all arguments and results have
       a leading axis of them.
     """
-    program = functools.partial(train_many, algorithm, layout=layout)
+    program, options = functools.partial(train_many, algorithm, layout=layout), compiler_options()
     if layout is None:
-        return jax.jit(program, donate_argnums=0)
+        return jax.jit(program, donate_argnums=0, compiler_options=options)
     if layout.num_seeds > 1:
         program = jax.vmap(program, spmd_axis_name="seed")
     shardings = (layout.state(state_shapes(algorithm)), layout.replicated)
-    return jax.jit(program, donate_argnums=0, out_shardings=shardings)
+    return jax.jit(program, donate_argnums=0, out_shardings=shardings, compiler_options=options)

@@ -1,0 +1,29 @@
+"""What XLA is told when it compiles the networks, platform by platform."""
+
+import functools
+
+import jax
+
+# XLA's CPU backend gives convolutions and matmuls to YNNPACK by default. Eigen's convolution is 1.7 times as fast (48
+# maps, 32x32, 2 cores: 105 against 60 GFLOP/s), its matmuls are no slower, and YNNPACK's sums are better than XLA's.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+@functools.cache
+def _accepted(platform):
+    """The options of a platform, if this version of XLA knows them: they are experimental there."""
+    options = _CPU_OPTIONS if platform == "cpu" else {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def compiler_options():
+    """Options for `jax.jit` with which programs that run the networks are compiled on the default platform.
+
+    Returns:
+      A dictionary for `compiler_options`.
+    """
+    return dict(_accepted(jax.default_backend()))

@@ -1,0 +1,21 @@
+import jax
+import jax.numpy as jnp
+
+from mpcc_jax import compilation
+from mpcc_jax.compilation import compiler_options
+
+
+def test_the_options_are_accepted_by_this_version():
+    options = compiler_options()
+    assert options, "this jaxlib does not know the options of the CPU any more: look for their new names"
+    program = jax.jit(lambda x: x + 1.0, compiler_options=options)
+    assert program(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_unknown_options_are_left_out(monkeypatch):
+    monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    compilation._accepted.cache_clear()
+    assert compiler_options() == {}
+    compilation._accepted.cache_clear()
+    assert compilation._accepted("cuda") == {}
+    compilation._accepted.cache_clear()
