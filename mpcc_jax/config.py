@@ -9,6 +9,8 @@ from ml_collections.config_dict import placeholder
 from mpcc_jax.conventions import CHOICES, VARIANTS, Conventions
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.networks.architecture import ARCHITECTURES
+from mpcc_jax.networks.precision import PRECISIONS
+from mpcc_jax.networks.rewrites import Rewrites
 
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
@@ -88,7 +90,10 @@ def default_config():
         "epsilon": 1e-8,
         "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
         "iterations_per_call": 10,
+        # "float32", "tf32" (TensorFloat-32 products on GPUs) or "bfloat16" (images and features between layers too).
+        "precision": "float32",
     }
+    config.speed = dataclasses.asdict(Rewrites())  # exact rewrites, mpcc_jax/networks/rewrites.py; none changes results
     config.mesh = {
         "devices": 0,  # 0 is all of all hosts
         "shard_optimizer": False,  # optimizer states and moving averages divided over devices, not copied
@@ -225,6 +230,7 @@ def validate(config):
     _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
     _one_of("prior.kind", config.prior.kind, PRIORS)
     _one_of("evaluation.statistics", config.evaluation.statistics, STATISTICS)
+    _one_of("training.precision", config.training.precision, PRECISIONS)
     _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
     _validate_latents(config, conventions)
     if config.checkpoints.best:

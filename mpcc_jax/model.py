@@ -16,7 +16,10 @@ from mpcc_jax.networks.discriminator import DiscriminatorHead, Trunk
 from mpcc_jax.networks.encoder import EncoderHead
 from mpcc_jax.networks.generator import Generator
 from mpcc_jax.networks.normalization import Standardize
+from mpcc_jax.networks.precision import PRECISIONS, Precision
+from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed
+from mpcc_jax.networks.spectral_groups import group_spectral_norms
 from mpcc_jax.prior import GaussianMixturePrior, StandardNormalPrior
 
 
@@ -29,6 +32,9 @@ class Model:
       prior: what theta_c stands for.
       share_blocks: whether the encoder runs on the discriminator's trunk or on one of its own.
       image_shape: (H, W, channels).
+      power_iterations, spectral_epsilon: of the spectral norms.
+      rewrites: the exact rewrites that are used.
+      precision: of convolutions and matrix products.
     """
 
     generator: nn.Module
@@ -38,6 +44,10 @@ class Model:
     prior: GaussianMixturePrior | StandardNormalPrior
     share_blocks: bool
     image_shape: tuple[int, int, int]
+    power_iterations: int
+    spectral_epsilon: float
+    rewrites: Rewrites
+    precision: Precision
 
     @property
     def discriminator_parts(self):
@@ -62,11 +72,13 @@ def build_model(config, image_channels, conventions, axis_name=None):
     Returns:
       A `Model`.
     """
-    resolution, settings = config.data.resolution, config.model
+    resolution, settings, rewrites = config.data.resolution, config.model, Rewrites(**config.speed)
+    precision = PRECISIONS[config.training.precision]
     spectral = {
         "bias_init": conventions.bias_init,
         "num_iterations": settings.power_iterations,
         "epsilon": settings.spectral_epsilon,
+        "dtype": precision.activations,
     }
     conv = functools.partial(SpectralConv, **spectral)
     dense = functools.partial(SpectralDense, **spectral)
@@ -97,8 +109,9 @@ def build_model(config, image_channels, conventions, axis_name=None):
             conv,
             dense,
             standardize,
+            rewrites,
         ),
-        trunk=Trunk(resolution, settings.channels, conv),
+        trunk=Trunk(resolution, settings.channels, conv, rewrites),
         discriminator=DiscriminatorHead(
             resolution,
             settings.channels,
@@ -107,11 +120,16 @@ def build_model(config, image_channels, conventions, axis_name=None):
             conv,
             dense,
             functools.partial(SpectralEmbed, **spectral),
+            rewrites,
         ),
-        encoder=EncoderHead(resolution, settings.channels, settings.latent_dim, conv, dense),
+        encoder=EncoderHead(resolution, settings.channels, settings.latent_dim, conv, dense, rewrites),
         prior=prior,
         share_blocks=settings.share_blocks,
         image_shape=(resolution, resolution, image_channels),
+        power_iterations=settings.power_iterations,
+        spectral_epsilon=settings.spectral_epsilon,
+        rewrites=rewrites,
+        precision=precision,
     )
 
 
@@ -143,13 +161,18 @@ def init(model, key):
     return {**params, "prior": model.prior.init(keys["prior"])}, buffers
 
 
-def _run(module, part, params, buffers, *inputs, train):
+def _run(model, module, part, params, buffers, *inputs, train):
     """Applies one part; a training pass advances its buffers."""
-    variables = {"params": params[part], **buffers[part]}
+    variables, advanced = {"params": params[part], **buffers[part]}, {}
+    if model.rewrites.grouped_spectral_norms:
+        spectral = variables.pop("spectral")
+        norms = group_spectral_norms(params[part], spectral, model.power_iterations, model.spectral_epsilon)
+        variables["sigmas"], advanced["spectral"] = norms
     if not train:
         return module.apply(variables, *inputs, False), buffers
-    outputs, advanced = module.apply(variables, *inputs, True, mutable=list(buffers[part]))
-    return outputs, {**buffers, part: advanced}
+    mutable = [name for name in buffers[part] if name in variables]
+    outputs, rest = module.apply(variables, *inputs, True, mutable=mutable)
+    return outputs, {**buffers, part: {**advanced, **rest}}
 
 
 def generate(model, params, buffers, z, y, *, train):
@@ -165,7 +188,7 @@ def generate(model, params, buffers, z, y, *, train):
     Returns:
       Images in [-1, 1], [B, H, W, C], and the buffers.
     """
-    return _run(model.generator, "generator", params, buffers, z, y, train=train)
+    return _run(model, model.generator, "generator", params, buffers, z, y, train=train)
 
 
 def discriminate(model, params, buffers, images, y, *, train):
@@ -181,8 +204,8 @@ def discriminate(model, params, buffers, images, y, *, train):
     Returns:
       Logits, [B], and the buffers.
     """
-    features, buffers = _run(model.trunk, "trunk", params, buffers, images, train=train)
-    return _run(model.discriminator, "discriminator", params, buffers, features, y, train=train)
+    features, buffers = _run(model, model.trunk, "trunk", params, buffers, images, train=train)
+    return _run(model, model.discriminator, "discriminator", params, buffers, features, y, train=train)
 
 
 def encode(model, params, buffers, images, *, train):
@@ -198,5 +221,5 @@ def encode(model, params, buffers, images, *, train):
       (mean, log variance), each [B, J], and the buffers.
     """
     trunk, head = model.encoder_parts
-    features, buffers = _run(model.trunk, trunk, params, buffers, images, train=train)
-    return _run(model.encoder, head, params, buffers, features, train=train)
+    features, buffers = _run(model, model.trunk, trunk, params, buffers, images, train=train)
+    return _run(model, model.encoder, head, params, buffers, features, train=train)

@@ -115,6 +115,7 @@ INCIDENTAL = (
     "alarms.",
     "checkpoints.",
     "evaluation.",
+    "speed.",
     "data.dir",
     "data.cache",
     "data.threads",
@@ -149,6 +150,8 @@ def check_same_config(workdir, config, *, override):
             "run of mpcc_jax, so it belongs to something else. Choose another."
         )
     now = flatten(json.loads(config.to_json_best_effort()))
+    # A field that is newer than the run has its default: that is what the run did.
+    before = {**flatten(json.loads(default_config().to_json_best_effort())), **before}
     fields = [
         field
         for field in {**before, **now}

@@ -45,7 +45,8 @@ def _in_batches(program, batch_size, *arrays):
 def _compiled_encoder(model):
     def encoder(params, buffers, images):
         images = to_float(images) if images.dtype == jnp.uint8 else images
-        (mean, log_var), _ = encode(model, params, buffers, images, train=False)
+        with model.precision.scope():
+            (mean, log_var), _ = encode(model, params, buffers, images, train=False)
         mixture = model.prior.membership(params["prior"])
         return mean, log_var, log_membership(mean, mixture), mixture.log_prob(mean)
 
@@ -88,7 +89,8 @@ def standing_statistics(model, state, key, num_passes=16, batch_size=50):
 
     def one_pass(_, latents):
         z = mixture.sample(*latents)
-        _, advanced = generator.apply(variables, z, latents.y, True, mutable=["batch_stats", "spectral"])
+        with model.precision.scope():
+            _, advanced = generator.apply(variables, z, latents.y, True, mutable=["batch_stats", "spectral"])
         return None, advanced["batch_stats"]
 
     passes = jax.jit(lambda latents: jax.lax.scan(one_pass, None, latents), compiler_options=compiler_options())
@@ -119,7 +121,8 @@ def generator_buffers(model, state, statistics, key, num_passes=16, batch_size=5
 @functools.cache
 def _compiled_generator(model, train):
     def generator(params, buffers, z, y):
-        images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=train)
+        with model.precision.scope():
+            images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=train)
         return images
 
     return jax.jit(generator, compiler_options=compiler_options())

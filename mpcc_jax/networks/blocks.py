@@ -1,8 +1,8 @@
 """The residual blocks of figure 4.
 
-A 1x1 convolution commutes with upsampling and with average pooling, so the shortcut always runs it at the lower
-resolution: the published order (in the generator after the upsampling, in the discriminator before the pooling except
-in its first block) computes the same function with four times the work.
+A 1x1 convolution commutes with upsampling and with average pooling, so the shortcut runs it at the lower resolution:
+the published order (in the generator after the upsampling, in the discriminator before the pooling except in its first
+block) computes the same function with four times the work.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from mpcc_jax.networks.convolution import average_pool, upsample
+from mpcc_jax.networks.convolution import average_pool, conv2d_average_pool, nearest_upsample_conv2d, upsample
+from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv
 
 
@@ -23,6 +24,7 @@ class GeneratorBlock(nn.Module):
       upsampling: "bilinear" or "nearest".
       norm: makes the conditional normalisation.
       conv: makes a convolution.
+      rewrites: the exact rewrites to use.
     """
 
     features: int
@@ -30,17 +32,24 @@ class GeneratorBlock(nn.Module):
     upsampling: str
     norm: Callable[..., nn.Module]
     conv: Callable[..., nn.Module] = SpectralConv
+    rewrites: Rewrites = Rewrites()
 
     @nn.compact
     def __call__(self, x, condition, train):
         """Args: x [B, H, W, C]; condition of the norms; train. Returns [B, H', W', F]."""
-        shortcut = x
+
+        def up(x):
+            return upsample(x, self.upsampling) if self.resample else x
+
+        shortcut = x if self.rewrites.shortcut_first else up(x)
         if self.resample or x.shape[-1] != self.features:
             shortcut = self.conv(self.features, kernel_size=(1, 1), name="conv_shortcut")(shortcut, train)
+        shortcut = up(shortcut) if self.rewrites.shortcut_first else shortcut
         x = jax.nn.relu(self.norm(name="norm1")(x, condition, train))
-        if self.resample:
-            x, shortcut = upsample(x, self.upsampling), upsample(shortcut, self.upsampling)
-        x = self.conv(self.features, name="conv1")(x, train)
+        if self.resample and self.upsampling == "nearest" and self.rewrites.subpixel:
+            x = self.conv(self.features, convolve=nearest_upsample_conv2d, name="conv1")(x, train)
+        else:
+            x = self.conv(self.features, name="conv1")(up(x), train)
         x = jax.nn.relu(self.norm(name="norm2")(x, condition, train))
         return self.conv(self.features, name="conv2")(x, train) + shortcut
 
@@ -53,19 +62,28 @@ class DiscriminatorBlock(nn.Module):
       resample: whether to halve the resolution.
       preactivation: False for the first block, which sees the image.
       conv: makes a convolution.
+      rewrites: the exact rewrites to use.
     """
 
     features: int
     resample: bool
     preactivation: bool = True
     conv: Callable[..., nn.Module] = SpectralConv
+    rewrites: Rewrites = Rewrites()
 
     @nn.compact
     def __call__(self, x, train):
         """Args: x [B, H, W, C]; train. Returns [B, H', W', F]."""
-        shortcut = average_pool(x) if self.resample else x
+
+        def pool(x):
+            return average_pool(x) if self.resample else x
+
+        shortcut = pool(x) if self.rewrites.shortcut_first else x
         if self.resample or x.shape[-1] != self.features:
             shortcut = self.conv(self.features, kernel_size=(1, 1), name="conv_shortcut")(shortcut, train)
+        shortcut = shortcut if self.rewrites.shortcut_first else pool(shortcut)
         x = jax.nn.relu(x) if self.preactivation else x
         x = jax.nn.relu(self.conv(self.features, name="conv1")(x, train))
-        return self.conv(self.features, pool=self.resample, name="conv2")(x, train) + shortcut
+        if self.resample and self.rewrites.pooled_kernel:
+            return self.conv(self.features, convolve=conv2d_average_pool, name="conv2")(x, train) + shortcut
+        return pool(self.conv(self.features, name="conv2")(x, train)) + shortcut

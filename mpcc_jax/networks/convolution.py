@@ -2,8 +2,8 @@
 
 XLA's CPU backend runs a forward convolution well everywhere, but the gradient of its kernel, inside a loop, about 100
 times slower than a matmul (48 channels, 32x32, batch 50, 2 cores: 5.2 s against 0.055 s). So on CPU the kernel's
-gradient is a few matmuls of shifted columns with shifted rows, and the input's gradient is a forward convolution; on GPU
-and TPU both are what XLA makes of them.
+gradient is a few matmuls, and the input's gradient is a forward convolution; on GPU and TPU both are what XLA makes of
+them.
 """
 
 import functools
@@ -167,3 +167,33 @@ def upsample(x, method):
     """
     double = _upsample_axis_bilinear if method == "bilinear" else _repeat
     return double(double(x, 1), 2)
+
+
+def nearest_upsample_conv2d(x, kernel):
+    """`conv2d(upsample(x, "nearest"), kernel)` for a 3x3 kernel, with 2.25 times fewer multiplications.
+
+    Of the three rows under a row of the kernel two are copies of one old row: above the pixel for even rows, below it
+    for odd ones. So each of the four kinds of new pixels is a 2x2 convolution of the old ones.
+
+    Args:
+      x: images, [B, H, W, C].
+      kernel: [3, 3, C, F].
+
+    Returns:
+      [B, 2H, 2W, F].
+    """
+    batch, height, width, _ = x.shape
+
+    def fold(kernel, axis, odd):
+        first, middle, last = (lax.index_in_dim(kernel, i, axis) for i in range(3))
+        return jnp.concatenate([first + middle, last] if odd else [first, middle + last], axis=axis)
+
+    phases = [
+        [
+            conv2d(x, fold(fold(kernel, 0, row), 1, column), ((1 - row, row), (1 - column, column)))
+            for column in range(2)
+        ]
+        for row in range(2)
+    ]
+    rows = [jnp.stack(columns, axis=3) for columns in phases]
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)

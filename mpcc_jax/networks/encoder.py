@@ -6,6 +6,7 @@ import flax.linen as nn
 
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.networks.blocks import DiscriminatorBlock
+from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv, SpectralDense
 
 
@@ -17,6 +18,7 @@ class EncoderHead(nn.Module):
       channels: the multiplier C.
       latent_dim: J.
       conv, dense: make the spectrally normalised layers.
+      rewrites: the exact rewrites to use.
     """
 
     resolution: int
@@ -24,18 +26,21 @@ class EncoderHead(nn.Module):
     latent_dim: int
     conv: Callable[..., nn.Module] = SpectralConv
     dense: Callable[..., nn.Module] = SpectralDense
+    rewrites: Rewrites = Rewrites()
 
     @nn.compact
     def __call__(self, x, train):
         """Args: x trunk features [B, h, w, F]; train. Returns mean [B, J] and log variance [B, J]."""
         for i, stage in enumerate(ARCHITECTURES[self.resolution].encoder):
-            block = DiscriminatorBlock(stage.width * self.channels, stage.resample, conv=self.conv, name=f"block{i}")
+            block = DiscriminatorBlock(
+                stage.width * self.channels, stage.resample, True, self.conv, self.rewrites, name=f"block{i}"
+            )
             x = block(x, train)
         # The released weights order these inputs by channel first.
         x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         mean = nn.relu(self.dense(x.shape[-1] // 2, name="mean1")(x, train))
         log_var = nn.relu(self.dense(x.shape[-1] // 2, name="log_var1")(x, train))
         return (
-            self.dense(self.latent_dim, name="mean2")(mean, train),
-            self.dense(self.latent_dim, name="log_var2")(log_var, train),
+            self.dense(self.latent_dim, dtype=None, name="mean2")(mean, train),
+            self.dense(self.latent_dim, dtype=None, name="log_var2")(log_var, train),
         )

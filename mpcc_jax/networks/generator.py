@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.networks.blocks import GeneratorBlock
 from mpcc_jax.networks.normalization import BatchNorm, ConditionalBatchNorm, LabelEmbed, Standardize
+from mpcc_jax.networks.precision import at_least_float32
+from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv, SpectralDense
 
 
@@ -26,6 +28,7 @@ class Generator(nn.Module):
       upsampling: "bilinear" or "nearest".
       conv, dense: make the spectrally normalised layers.
       standardize: makes the normalising part of the batch normalisation.
+      rewrites: the exact rewrites to use.
     """
 
     resolution: int
@@ -37,6 +40,7 @@ class Generator(nn.Module):
     conv: Callable[..., nn.Module] = SpectralConv
     dense: Callable[..., nn.Module] = SpectralDense
     standardize: Callable[..., nn.Module] = Standardize
+    rewrites: Rewrites = Rewrites()
 
     def _deliver(self, z, y, num_blocks, train):
         """The input of the first layer, and one condition per block."""
@@ -54,7 +58,7 @@ class Generator(nn.Module):
         if self.conditioning == "conditional":
             project = functools.partial(LabelEmbed, num_embeddings=self.num_components)
         else:
-            project = functools.partial(self.dense, use_bias=False)
+            project = functools.partial(self.dense, use_bias=False, dtype=None)
         norm = functools.partial(ConditionalBatchNorm, project=project, standardize=self.standardize)
 
         width = plan.input_width * self.channels
@@ -63,8 +67,14 @@ class Generator(nn.Module):
         x = x.reshape(-1, width, BOTTOM_SIZE, BOTTOM_SIZE).transpose(0, 2, 3, 1)
         for i, (stage, condition) in enumerate(zip(plan.generator, conditions, strict=True)):
             block = GeneratorBlock(
-                stage.width * self.channels, stage.resample, self.upsampling, norm, self.conv, name=f"block{i}"
+                stage.width * self.channels,
+                stage.resample,
+                self.upsampling,
+                norm,
+                self.conv,
+                self.rewrites,
+                name=f"block{i}",
             )
             x = block(x, condition, train)
         x = nn.relu(BatchNorm(self.standardize, name="output_norm")(x, train))
-        return jnp.tanh(self.conv(self.image_channels, name="output_conv")(x, train))
+        return jnp.tanh(at_least_float32(self.conv(self.image_channels, name="output_conv")(x, train)))

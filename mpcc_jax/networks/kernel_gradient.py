@@ -13,7 +13,7 @@ THIN = 8
 
 
 def _shift(x, rows, columns, height, width):
-    """x [B, H, W, C] from (rows, columns) on, as [B, height, width, C]; zero where x has nothing."""
+    """Of x [B, H, W, C] what lies from (rows, columns) on, as [B, height, width, C]; else zeros."""
     config = [(0, 0, 0), (-rows, height - x.shape[1] + rows, 0), (-columns, width - x.shape[2] + columns, 0), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 

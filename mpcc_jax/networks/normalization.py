@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from mpcc_jax.networks.precision import at_least_float32
+
 
 def _spread(per_channel):
     return per_channel[None, None, None]
@@ -33,8 +35,8 @@ class Standardize(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H, W, C]."""
-        channels = x.shape[-1:]
+        """Args: x [B, H, W, C]; train. Returns [B, H, W, C], in float32 or more."""
+        x, channels = at_least_float32(x), x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(channels))
         running_var = self.variable("batch_stats", "var", lambda: jnp.ones(channels))
         if not train:
@@ -60,7 +62,7 @@ class BatchNorm(nn.Module):
         """Args: x [B, H, W, C]; train. Returns [B, H, W, C]."""
         gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        return self.standardize(name="standardize")(x, train) * _spread(gain) + _spread(bias)
+        return (self.standardize(name="standardize")(x, train) * _spread(gain) + _spread(bias)).astype(x.dtype)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -79,7 +81,8 @@ class ConditionalBatchNorm(nn.Module):
         """Args: x [B, H, W, C]; condition, whatever `project` takes; train. Returns [B, H, W, C]."""
         gain = 1.0 + self.project(features=x.shape[-1], name="gain")(condition, train)
         bias = self.project(features=x.shape[-1], name="bias")(condition, train)
-        return self.standardize(name="standardize")(x, train) * gain[:, None, None] + bias[:, None, None]
+        outputs = self.standardize(name="standardize")(x, train) * gain[:, None, None] + bias[:, None, None]
+        return outputs.astype(x.dtype)
 
 
 class LabelEmbed(nn.Module):

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mpcc_jax.networks.convolution import conv2d, conv2d_average_pool
+from mpcc_jax.networks.convolution import conv2d
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
@@ -20,30 +20,43 @@ def _normalise(vector, epsilon):
     return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
 
 
-def spectral_normalise(kernel, u, num_iterations=1, epsilon=1e-8):
-    """Divides a kernel by an estimate of its largest singular value, by power iteration.
+def spectral_norm(matrix, u, num_iterations=1, epsilon=1e-8):
+    """An estimate of a matrix's largest singular value, by power iteration.
 
     The singular vectors are constants for the gradient; sigma = v K u is differentiated in K.
 
     Args:
-      kernel: [..., F]; all axes but the last are flattened.
+      matrix: K, [M, F].
       u: estimate of the singular vector on the output side, [F].
       num_iterations: power iterations, at least 1.
       epsilon: lower bound of the norms that vectors are divided by.
 
     Returns:
-      The kernel over sigma, [..., F]; the new u, [F]; sigma, scalar.
+      sigma, scalar; the new u, [F].
 
     References:
       Miyato et al. Spectral Normalization for Generative Adversarial Networks. ICLR 2018.
     """
-    matrix = kernel.reshape(-1, kernel.shape[-1])
     constant = jax.lax.stop_gradient(matrix)
     for _ in range(num_iterations):
         # Sums, not dots: on CPU they keep the released trajectory 20 times closer in float32.
         v = _normalise(jnp.sum(constant * u[None, :], axis=1), epsilon)
         u = _normalise(jnp.sum(constant * v[:, None], axis=0), epsilon)
-    sigma = (v @ matrix) @ u
+    sigma = jnp.matmul(jnp.matmul(v, matrix, precision="highest"), u, precision="highest")
+    return sigma, u
+
+
+def spectral_normalise(kernel, u, num_iterations=1, epsilon=1e-8):
+    """Divides a kernel by its `spectral_norm`.
+
+    Args:
+      kernel: [..., F]; all axes but the last are flattened.
+      u, num_iterations, epsilon: as there.
+
+    Returns:
+      The kernel over sigma, [..., F]; the new u, [F]; sigma, scalar.
+    """
+    sigma, u = spectral_norm(kernel.reshape(-1, kernel.shape[-1]), u, num_iterations, epsilon)
     return kernel / sigma, u, sigma
 
 
@@ -69,6 +82,7 @@ class SpectralLayer(nn.Module):
       bias_init: "zeros" (paper) or "uniform" (PyTorch's default, released code).
       num_iterations: power iterations per call.
       epsilon: lower bound of the norms in the power iteration.
+      dtype: what inputs and the normalised kernel are rounded to, and the outputs after the bias; None promotes.
     """
 
     features: int
@@ -76,9 +90,12 @@ class SpectralLayer(nn.Module):
     bias_init: str = "zeros"
     num_iterations: int = 1
     epsilon: float = 1e-8
+    dtype: str | None = None
 
     def normalised(self, kernel, train):
         """The kernel over sigma; stores u and sigma when training.
+
+        With a collection "sigmas" (from `group_spectral_norms`) sigma is read there, and nothing is stored.
 
         Args:
           kernel: [..., F].
@@ -87,12 +104,18 @@ class SpectralLayer(nn.Module):
         Returns:
           [..., F].
         """
+        if self.has_variable("sigmas", "sigma"):
+            return self.rounded(kernel / self.get_variable("sigmas", "sigma"))
         u = self.variable("spectral", "u", lambda: jax.random.normal(self.make_rng("params"), kernel.shape[-1:]))
         stored_sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
         kernel, new_u, sigma = spectral_normalise(kernel, u.value, self.num_iterations, self.epsilon)
         if train and not self.is_initializing():
             u.value, stored_sigma.value = new_u, jax.lax.stop_gradient(sigma)
-        return kernel
+        return self.rounded(kernel)
+
+    def rounded(self, x):
+        """Args: x. Returns it as `dtype`."""
+        return x if self.dtype is None else x.astype(self.dtype)
 
     def biased(self, outputs, fan_in):
         """Adds the bias, if there is one.
@@ -105,10 +128,10 @@ class SpectralLayer(nn.Module):
           [..., F].
         """
         if not self.use_bias:
-            return outputs
+            return self.rounded(outputs)
         init: Callable = nn.initializers.zeros if self.bias_init == "zeros" else fan_in_uniform(fan_in)
         bias = self.param("bias", init, (self.features,))
-        return outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
+        return self.rounded(outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,)))
 
 
 class SpectralConv(SpectralLayer):
@@ -116,18 +139,17 @@ class SpectralConv(SpectralLayer):
 
     Attributes:
       kernel_size: (h, w).
-      pool: whether 2x2 average pooling follows (a 3x3 kernel only).
+      convolve: what is done with the images and the kernel: `conv2d`, or that and the resampling around it in one.
     """
 
     kernel_size: tuple[int, int] = (3, 3)
-    pool: bool = False
+    convolve: Callable = conv2d
 
     @nn.compact
     def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H, W, F], half of H and W with pooling."""
+        """Args: x [B, H, W, C]; train. Returns [B, H', W', F]."""
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features))
-        convolve = conv2d_average_pool if self.pool else conv2d
-        return self.biased(convolve(x, self.normalised(kernel, train)), kernel[..., 0].size)
+        return self.biased(self.convolve(self.rounded(x), self.normalised(kernel, train)), kernel[..., 0].size)
 
 
 class SpectralDense(SpectralLayer):
@@ -137,7 +159,7 @@ class SpectralDense(SpectralLayer):
     def __call__(self, x, train):
         """Args: x [B, D]; train. Returns [B, F]."""
         kernel = self.param("kernel", KERNEL_INIT, (x.shape[-1], self.features))
-        return self.biased(x @ self.normalised(kernel, train), x.shape[-1])
+        return self.biased(self.rounded(x) @ self.normalised(kernel, train), x.shape[-1])
 
 
 class SpectralEmbed(SpectralLayer):

@@ -26,10 +26,11 @@ def train_iteration(algorithm, state, batch, noise):
     Returns:
       The state, and a trace: metrics by phase, with a leading axis of steps for "discriminator" and "encoder".
     """
-    state, critic = lax.scan(functools.partial(discriminator_step, algorithm), state, (batch, noise.discriminator))
-    state, generated = generator_step(algorithm, state, noise.generator)
     is_first = jnp.arange(algorithm.encoder_steps) == 0
-    state, encoded = lax.scan(functools.partial(encoder_step, algorithm), state, (noise.encoder, is_first))
+    with algorithm.model.precision.scope():
+        state, critic = lax.scan(functools.partial(discriminator_step, algorithm), state, (batch, noise.discriminator))
+        state, generated = generator_step(algorithm, state, noise.generator)
+        state, encoded = lax.scan(functools.partial(encoder_step, algorithm), state, (noise.encoder, is_first))
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}
 
 

@@ -1,0 +1,36 @@
+"""In what precision the networks compute; parameters, statistics, losses and optimizers are float32 in all of them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """How convolutions and matrix products are computed.
+
+    Attributes:
+      activations: what images and features are rounded to between the layers; None leaves them as they come.
+      matmul: a value of `jax.default_matmul_precision`: "highest" is float32 throughout, "high" TensorFloat-32 on
+        NVIDIA GPUs (on TPUs three bfloat16 passes), "default" the fastest. CPUs have one precision only.
+    """
+
+    activations: str | None
+    matmul: str
+
+    def scope(self):
+        """A context; what is traced in it has this precision."""
+        return jax.default_matmul_precision(self.matmul)
+
+
+PRECISIONS = {
+    "float32": Precision(None, "highest"),
+    "tf32": Precision(None, "high"),
+    "bfloat16": Precision("bfloat16", "default"),
+}
+
+
+def at_least_float32(x):
+    """Args: x. Returns it in float32, or as it is if it has more bits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
