@@ -2,9 +2,9 @@
 
 python -m benchmarks.iteration [--rounds N] [--config configs/mnist.py] [--image_channels C]
 
-The multiply-adds are those of the published architecture, counted plainly (tables 5 to 7, Algorithm 1): a forward pass
-once, a backward pass twice that, no exact rewrite taken off. Rounds alternate between the iteration and the matmul, so
-that a machine that slows down slows both.
+The multiply-adds are those of the published architecture, counted plainly (tables 5 to 7, Algorithm 1; benchmarks/
+flops.py): a forward pass once, a backward pass twice that, no exact rewrite taken off. Rounds alternate between the
+iteration and the matmul, so that a machine that slows down slows both.
 """
 
 import argparse
@@ -17,55 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.flops import multiply_adds
 from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.mesh import make_layout
-from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.training.iteration import compile_train_many
 from mpcc_jax.training.state import build_algorithm, init_state
-
-
-def _blocks(stages, size, width, channels, *, up):
-    """Multiply-adds of residual blocks for one image, the output size and the output width."""
-    total = 0
-    for stage in stages:
-        features = stage.width * channels
-        high = size * 2 if up and stage.resample else size
-        first, second = (9 * width * features, 9 * features * features)
-        total += (first + second) * high**2
-        if stage.resample or width != features:
-            # The published order: after upsampling, before pooling.
-            total += width * features * high**2
-        size = high if up else size // (2 if stage.resample else 1)
-        width = features
-    return total, size, width
-
-
-def multiply_adds(config, image_channels):
-    """Multiply-adds of one iteration of the published architecture.
-
-    Args:
-      config: the configuration.
-      image_channels: 1 or 3.
-
-    Returns:
-      By phase: "discriminator", "generator", "encoder".
-    """
-    plan, channels, latent_dim = ARCHITECTURES[config.data.resolution], config.model.channels, config.model.latent_dim
-    width = plan.input_width * channels
-    blocks, size, features = _blocks(plan.generator, BOTTOM_SIZE, width, channels, up=True)
-    generator = latent_dim * width * BOTTOM_SIZE**2 + blocks + 9 * features * image_channels * size**2
-    trunk, size, features = _blocks(plan.trunk, config.data.resolution, image_channels, channels, up=False)
-    discriminator = trunk + _blocks(plan.discriminator, size, features, channels, up=False)[0] + features
-    head, size, features = _blocks(plan.encoder, size, features, channels, up=False)
-    flat = size**2 * features
-    encoder = trunk + head + 2 * (flat * flat // 2 + flat // 2 * latent_dim)
-    training, batch = config.training, config.training.batch_size
-    return {
-        "discriminator": training.discriminator_steps * batch * (generator + 2 * 3 * discriminator),
-        # The generator's update needs the discriminator's gradient in its inputs, not in its parameters.
-        "generator": batch * (3 * generator + 2 * discriminator),
-        "encoder": training.encoder_steps * batch * (generator + 3 * encoder),
-    }
 
 
 def _timed(function, *arguments):

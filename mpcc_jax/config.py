@@ -3,9 +3,6 @@
 import dataclasses
 import math
 
-import ml_collections
-from ml_collections.config_dict import placeholder
-
 from mpcc_jax.conventions import CHOICES, VARIANTS, Conventions
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.networks.architecture import ARCHITECTURES
@@ -29,6 +26,9 @@ def default_config():
     Returns:
       A locked `ml_collections.ConfigDict`; experiments in `configs/` override fields.
     """
+    import ml_collections
+    from ml_collections.config_dict import placeholder
+
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...

@@ -145,12 +145,17 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     layout = make_layout(config)
     dataset, loading_seconds = load(config, display, dataset)
     run = _open(config, workdir, display, dataset, layout, override=override)
-    state, start, origin = _first_state(run, init_from)
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
-    display.introduce(run, loading_seconds, placement, start, origin)
-
     started = time.monotonic()
-    state, done = _train(run, state, start, placement)
+    trainer = _trainer(run, placement)
+    trainer.compile_ahead(abstract_state(run.algorithm, layout), 0, _pause(config, 0))
+    # While XLA compiles.
+    if is_writer():
+        sheet = run.workdir / "data.png"
+        report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
+    state, start, origin = _first_state(run, init_from)
+    display.introduce(run, loading_seconds, placement, start, origin)
+    state, done = _train(run, trainer, state, start)
     if done < config.training.iterations:
         display.interrupted(done, config.training.iterations, run.workdir)
         return run.algorithm, state, None
@@ -171,8 +176,6 @@ def _open(config, workdir, display, dataset, layout, *, override):
         # Before everything else, so that a directory with anything of a run in it says whose it is.
         write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
         write_json(workdir / "data.json", facts)
-        sheet = workdir / "data.png"
-        report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
     checkpoints = Checkpoints(workdir / "checkpoints", kept.keep_last, kept.keep_every, keep_best=bool(kept.best))
     training = config.training
     seen = training.iterations * training.discriminator_steps * training.batch_size
@@ -219,11 +222,16 @@ def _trainer(run, placement):
     return Trainer(run.algorithm, loader, noise_key, training.iterations_per_call, run.layout, seeds)
 
 
-def _train(run, state, done, placement):
+def _pause(config, done):
+    """Where training pauses next."""
+    return next_stop(done, config.training.iterations, config.evaluation.every, config.checkpoints.every)
+
+
+def _train(run, trainer, state, done):
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
     config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
     facts = {"config": json.loads(config.to_json_best_effort()), "versions": versions()}
-    trainer, seeds = _trainer(run, placement), run.seeds if len(run.seeds) > 1 else None
+    seeds = run.seeds if len(run.seeds) > 1 else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(run.checkpoints))
         log = None
@@ -235,7 +243,7 @@ def _train(run, state, done, placement):
         images, key = run.dataset.images, run.keys[0].evaluation
         monitor = Monitor(config, run.algorithm, run.layout, images, key, done, log, progress, run.display.warn)
         while done < total:
-            stop = next_stop(done, total, config.evaluation.every, every)
+            stop = _pause(config, done)
             state, done = trainer.run(state, done, stop, monitor.report, monitor.observe, stop_requested)
             best = None
             due = config.evaluation.every and done % config.evaluation.every == 0

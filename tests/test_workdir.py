@@ -82,3 +82,15 @@ def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkdirError, match=r"which cannot be written \(Not a directory\)"):
         prepare_workdir(tmp_path / "file" / "run")
+
+
+def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):
+    config = tiny_config()
+    older = json.loads(config.to_json_best_effort())
+    del older["training"]["precision"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    check_same_config(tmp_path, config, override=False)
+    config.training.precision = "bfloat16"
+    with pytest.raises(ConfigError, match="precision was 'float32' and is 'bfloat16'"):
+        check_same_config(tmp_path, config, override=False)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 
 class WorkerError(RuntimeError):
@@ -22,9 +23,11 @@ class Worker:
       command: of the process.
       settings: a JSON value, the first thing that the process reads.
       environment: variables to set in addition.
+      patience: seconds after which a process that gives no answer is ended; None waits for ever.
     """
 
-    def __init__(self, command, settings, environment=None):
+    def __init__(self, command, settings, environment=None, patience=None):
+        self._patience = patience
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
             command,
@@ -40,9 +43,19 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # it ended: the empty answer below is looked into
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
+        late = threading.Event()
+
+        def end():
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(self._patience or 0, end)
+        if self._patience is not None:
+            timer.start()
         line = self._process.stdout.readline()
+        timer.cancel()
         if not line:
-            code = self._process.wait()
+            code = f"{self._process.wait()}{f', {self._patience:.0f} s without an answer' if late.is_set() else ''}"
             self._log.seek(0)
             written = self._log.read()[-3000:]
             self.close()

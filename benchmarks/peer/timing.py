@@ -74,13 +74,18 @@ class Loop:
                     self.iterate()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=stream):  # where the gradients were accumulated before, too
                 self._update()
             self.graph = graph
         # The first iteration in eager mode reaches the state of all later ones; a compiled one compiles in it.
+        weight = next(self.peer.generator.parameters()).detach()
+        before = weight.clone()
         self.iterate()
         self.wait()
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if torch.equal(weight, before) or not bool(weight.isfinite().all()):
+            raise RuntimeError("an iteration left the generator as it was, or not finite: nothing to be timed.")
+        return seconds
 
     def wait(self):
         """Until the device is done."""
@@ -109,9 +114,12 @@ def prepare(message):
     facts = {
         "warm_up": loop.warm_up(),
         "versions": {"torch": torch.__version__},
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": "cpu",
         "threads": torch.get_num_threads(),
     }
+    if device.type == "cuda":
+        facts["device"], facts["peak_bytes"] = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
+        facts["versions"] |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     return facts, loop.run
 
 

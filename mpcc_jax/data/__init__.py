@@ -1,7 +1,20 @@
 """Data sets, their preparation, and sampling from them."""
 
-from mpcc_jax.data.arrays import from_arrays
-from mpcc_jax.data.dataset import DataError, Dataset
-from mpcc_jax.data.loading import load_dataset, prepare_dataset
+import importlib
 
 __all__ = ["DataError", "Dataset", "from_arrays", "load_dataset", "prepare_dataset"]
+
+# Imported when they are asked for: reading pictures needs packages that training does without.
+_LAZY = {
+    "DataError": "mpcc_jax.data.dataset",
+    "Dataset": "mpcc_jax.data.dataset",
+    "from_arrays": "mpcc_jax.data.arrays",
+    "load_dataset": "mpcc_jax.data.loading",
+    "prepare_dataset": "mpcc_jax.data.loading",
+}
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mpcc_jax.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

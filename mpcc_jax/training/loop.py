@@ -1,5 +1,8 @@
 """The loop around the compiled iterations: dispatch the next call, then read and check the metrics of the last."""
 
+import concurrent.futures
+import contextlib
+
 import numpy as np
 
 from mpcc_jax.training.iteration import compile_train_many
@@ -70,6 +73,27 @@ class Trainer:
         self.iterations_per_call = iterations_per_call
         self.seeds = seeds
         self._program = compile_train_many(algorithm, layout)
+        self._ahead = None
+
+    def compile_ahead(self, state, start, stop):
+        """Begins to compile the first call of `run`, so that the caller can make or read the state meanwhile.
+
+        Args:
+          state: what the state will look like, from `abstract_state`.
+          start, stop: as for `run`; another start is no error, but may be compiled anew.
+        """
+        with contextlib.closing(self.loader.calls(start, stop, self.iterations_per_call)) as calls:
+            examples = next(calls)
+        # Traced here, where the settings of JAX are the caller's; XLA needs neither them nor Python's lock.
+        lowered = self._program.lower(state, examples, self.noise_key)
+        executor = concurrent.futures.ThreadPoolExecutor(1)
+        self._ahead = (examples.images.shape, executor.submit(lowered.compile))
+        executor.shutdown(wait=False)
+
+    def _program_for(self, examples):
+        if self._ahead is not None and examples.images.shape == self._ahead[0]:
+            return self._ahead[1].result()
+        return self._program
 
     def run(self, state, start, stop, report, observe=lambda *_: None, should_stop=lambda: False):
         """Trains from iteration `start` to iteration `stop`.
@@ -91,7 +115,7 @@ class Trainer:
         """
         pending, done = None, start
         for examples in self.loader.calls(start, stop, self.iterations_per_call):
-            state, metrics = self._program(state, examples, self.noise_key)
+            state, metrics = self._program_for(examples)(state, examples, self.noise_key)
             first, done = done, done + next(iter(metrics.values())).shape[-1]
             observed = observe(done, state, metrics)
             if pending is not None:

@@ -260,6 +260,21 @@ def test_a_worker_that_fails_says_why():
         Worker([sys.executable, "-c", "1 / 0"], {})
 
 
+def test_a_worker_that_gives_no_answer_is_ended():
+    with pytest.raises(WorkerError, match=r"ended with -9, 1 s without an answer"):
+        Worker([sys.executable, "-c", "import time; time.sleep(100)"], {}, patience=1)
+
+
+def test_what_does_not_train_is_not_timed(torch, monkeypatch):
+    from benchmarks.peer.iteration import Peer
+    from benchmarks.peer.timing import Loop
+
+    peer = Peer(peer_settings(tiny_config(), 1), parse_variant("eager"), "cpu", torch.Generator().manual_seed(0))
+    monkeypatch.setattr(peer, "update", lambda *_: None)
+    with pytest.raises(RuntimeError, match="left the generator as it was"):
+        Loop(peer).warm_up()
+
+
 def test_the_comparison_runs(torch, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["compare", "--tiny", "--rounds=2", "--variants=eager,batched+channels_last"])

@@ -12,6 +12,7 @@ from mpcc_jax.networks.convolution import (
     average_pool,
     conv2d,
     conv2d_average_pool,
+    nearest_upsample_conv2d,
     upsample,
 )
 
@@ -85,6 +86,12 @@ def test_conv2d_average_pool():
     with jax.enable_x64(True):
         x, kernel = arrays((2, 6, 4, 3), (3, 3, 3, 5))
         assert_same_function(conv2d_average_pool, lambda x, k: average_pool(reference_conv(x, k)), x, kernel)
+
+
+def test_nearest_upsample_conv2d():
+    with jax.enable_x64(True):
+        x, kernel = arrays((2, 3, 4, 3), (3, 3, 3, 5))
+        assert_same_function(nearest_upsample_conv2d, lambda x, k: reference_conv(upsample(x, "nearest"), k), x, kernel)
 
 
 def test_average_pool():

@@ -7,6 +7,7 @@ import pytest
 from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.training import loop
 from mpcc_jax.training.loop import NonFiniteError, Trainer, check_finite
+from mpcc_jax.training.state import abstract_state
 from tests.conftest import SMALL_IMAGES, layout_of
 
 
@@ -89,6 +90,18 @@ def train_on(images, algorithm, state):
     loader = DeviceLoader(images, None, [jax.random.key(5)], 2, 8, layout)
     trainer = Trainer(algorithm, loader, layout.replicate_keys(jax.random.key(6)), 2, layout)
     return trainer.run(layout.place_tree(state), 0, 4, lambda *_: None)
+
+
+@pytest.mark.parametrize("calls", ["alike", "of another length"])
+def test_compiling_ahead_changes_nothing(calls, algorithm, state):
+    layout = layout_of()
+    plain, _ = train_on(SMALL_IMAGES, algorithm, state)
+    loader = DeviceLoader(SMALL_IMAGES, None, [jax.random.key(5)], 2, 8, layout)
+    trainer = Trainer(algorithm, loader, layout.replicate_keys(jax.random.key(6)), 2, layout)
+    trainer.compile_ahead(abstract_state(algorithm, layout), 0, 4 if calls == "alike" else 1)
+    ahead, done = trainer.run(layout.place_tree(state), 0, 4, lambda *_: None)
+    assert done == 4
+    jax.tree.map(np.testing.assert_array_equal, ahead, plain)
 
 
 def test_a_network_that_breaks_is_named(algorithm, state):

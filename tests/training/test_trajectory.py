@@ -9,7 +9,7 @@ import pytest
 from mpcc_jax.released import to_released
 from mpcc_jax.training.iteration import train_iteration
 from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from tests import golden_data
 
 FILE = "golden_training_cbn.npz"
@@ -77,12 +77,16 @@ def check_metrics(trace, arrays, iteration, suffix, tolerance):
         np.testing.assert_allclose(scale * value, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_trajectory(dtype):
+@pytest.mark.parametrize(("dtype", "rewritten"), [(np.float32, True), (np.float64, True), (np.float64, False)])
+def test_trajectory(dtype, rewritten):
+    """With all exact rewrites on, those included that are off by default, and with all off."""
     arrays, meta = golden_data.load(FILE)
     double = dtype == np.float64
     with jax.enable_x64(double):
-        algorithm = golden_data.released_algorithm(meta)
+        config = golden_data.released_config(meta)
+        if double:
+            config.speed.update(dict.fromkeys(config.speed, rewritten))
+        algorithm = build_algorithm(config, meta["dataset_channel"])
         state = initial_state(algorithm, arrays, dtype)
         step = jax.jit(functools.partial(train_iteration, algorithm))
         for iteration in range(3):
