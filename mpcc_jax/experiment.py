@@ -148,7 +148,9 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
     started = time.monotonic()
     trainer = _trainer(run, placement)
-    trainer.compile_ahead(abstract_state(run.algorithm, layout), 0, _pause(config, 0))
+    newest = max(run.checkpoints.iterations, default=0)
+    if newest < config.training.iterations:
+        trainer.compile_ahead(abstract_state(run.algorithm, layout), newest, _pause(config, newest))
     # While XLA compiles.
     if is_writer():
         sheet = run.workdir / "data.png"
