@@ -13,11 +13,12 @@ import datetime
 import os
 import platform
 import sys
-import time
 
+import jax
 import numpy as np
 
 from benchmarks.iteration import load_config
+from benchmarks.ours import compile_run
 from benchmarks.peer.pipe import Worker, serve
 from benchmarks.peer.settings import Settings, parse_variant
 from mpcc_jax.config import resolve_conventions
@@ -111,36 +112,13 @@ def make_config(request):
 
 def prepare_ours(request):
     """Our side of the pipe: compiles one iteration. Args: request. Returns facts and a function that runs it."""
-    import jax
-
-    from mpcc_jax.data.loaders import DeviceLoader
-    from mpcc_jax.mesh import make_layout
-    from mpcc_jax.training.iteration import compile_train_many
-    from mpcc_jax.training.state import build_algorithm, init_state
-
-    config, channels = make_config(request), request["image_channels"]
-    size = config.data.resolution
-    images = np.random.default_rng(0).integers(0, 256, (1000, size, size, channels)).astype(np.uint8)
-    keys = tuple(jax.random.split(jax.random.key(1)))
-    algorithm, layout = build_algorithm(config, channels), make_layout(config, jax.devices()[:1])
-    loader = DeviceLoader(images, None, keys[:1], algorithm.discriminator_steps, algorithm.batch_size, layout)
-    per_call = request["iterations"]
-    examples, noise_key = next(loader.calls(0, per_call, per_call)), layout.replicate_keys(keys[1])
-    state = init_state(algorithm, layout.replicate_keys(jax.random.key(0)), layout)
-    start = time.perf_counter()
-    program = compile_train_many(algorithm, layout).lower(state, examples, noise_key).compile()
-    box = [state]
-
-    def run(iterations):
-        began = time.perf_counter()
-        for _ in range(iterations // per_call):
-            box[0], _ = jax.block_until_ready(program(box[0], examples, noise_key))
-        return time.perf_counter() - began
-
-    run(per_call)
-    versions = {"jax": jax.__version__, "numpy": np.__version__}
-    facts = {"warm_up": time.perf_counter() - start, "versions": versions, "device": jax.devices()[0].device_kind}
-    return facts, run
+    run = compile_run(make_config(request), request["image_channels"], request["iterations"])
+    facts = {
+        "warm_up": run.facts["trace_s"] + run.facts["compile_s"] + run.call(),
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+    }
+    return facts, lambda iterations: run.call(iterations // run.iterations)
 
 
 def _spread(values, digits):

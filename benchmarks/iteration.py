@@ -9,7 +9,6 @@ iteration and the matmul, so that a machine that slows down slows both.
 
 import argparse
 import datetime
-import importlib.util
 import platform
 import time
 
@@ -18,17 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.flops import multiply_adds
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.training.iteration import compile_train_many
-from mpcc_jax.training.state import build_algorithm, init_state
+from benchmarks.ours import compile_run
+from mpcc_jax.config_file import load_config
 
 
 def _timed(function, *arguments):
-    """The result of a call, finished, and its seconds."""
+    """Seconds of a call until its result is there."""
     start = time.perf_counter()
-    result = jax.block_until_ready(function(*arguments))
-    return result, time.perf_counter() - start
+    jax.block_until_ready(function(*arguments))
+    return time.perf_counter() - start
 
 
 def measure(config, image_channels, rounds, iterations=1):
@@ -47,19 +44,7 @@ def measure(config, image_channels, rounds, iterations=1):
     total = sum(work.values())
     rng = np.random.default_rng(0)
     size = config.data.resolution
-    images = rng.integers(0, 256, (1000, size, size, image_channels)).astype(np.uint8)
-    keys = tuple(jax.random.split(jax.random.key(1)))
-    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
-    loader = DeviceLoader(images, None, keys[:1], algorithm.discriminator_steps, algorithm.batch_size, layout)
-    examples = next(loader.calls(0, iterations, iterations))
-    state = init_state(algorithm, layout.replicate_keys(jax.random.key(0)), layout)
-    noise_key = layout.replicate_keys(keys[1])
-
-    started = time.perf_counter()
-    lowered = compile_train_many(algorithm, layout).lower(state, examples, noise_key)
-    traced = time.perf_counter()
-    program = lowered.compile()
-    compiled = time.perf_counter()
+    run = compile_run(config, image_channels, iterations)
 
     # One square matmul of `total` multiply-adds, or as many of 4096 as it takes (a larger one would not fit a laptop).
     side = min(4096, round(total ** (1 / 3)))
@@ -70,10 +55,9 @@ def measure(config, image_channels, rounds, iterations=1):
 
     times = {"iteration": [], "numpy": [], "jax": []}
     for _ in range(rounds + 1):
-        (state, _), seconds = _timed(program, state, examples, noise_key)
-        times["iteration"].append(seconds / iterations)
-        times["numpy"].append(_timed(np.matmul, a, b)[1] * repeats)
-        times["jax"].append(_timed(jax_matmul, jax_a, jax_b)[1] * repeats)
+        times["iteration"].append(run.call() / iterations)
+        times["numpy"].append(_timed(np.matmul, a, b) * repeats)
+        times["jax"].append(_timed(jax_matmul, jax_a, jax_b) * repeats)
     times = {name: values[1:] for name, values in times.items()}  # the first round warms up
 
     medians = {name: float(np.median(values)) for name, values in times.items()}
@@ -85,7 +69,7 @@ def measure(config, image_channels, rounds, iterations=1):
         f"{size}x{size}x{image_channels}: {2e-12 * total:.3f} TFLOP an iteration "
         f"({', '.join(f'{name} {part / total:.0%}' for name, part in work.items())})"
     )
-    print(f"tracing {traced - started:.1f} s, compiling {compiled - traced:.1f} s")
+    print(f"tracing {run.facts['trace_s']:.1f} s, compiling {run.facts['compile_s']:.1f} s")
     print(f"{'':24}{'median s':>10}{'min':>8}{'max':>8}{'GFLOP/s':>10}{'iteration is':>14}")
     for name, label in (("iteration", "one iteration"), ("numpy", "NumPy matmul"), ("jax", "jax matmul")):
         ratio = "" if name == "iteration" else f"{medians['iteration'] / medians[name]:.2f} x"
@@ -94,21 +78,6 @@ def measure(config, image_channels, rounds, iterations=1):
             f"{2e-9 * total / medians[name]:10.0f}{ratio:>14}"
         )
     return medians
-
-
-def load_config(path):
-    """Reads an experiment's configuration.
-
-    Args:
-      path: of its file.
-
-    Returns:
-      The configuration.
-    """
-    spec = importlib.util.spec_from_file_location("experiment", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def main():

@@ -11,42 +11,15 @@ import argparse
 import dataclasses
 import datetime
 import platform
-import time
 
 import jax
 import numpy as np
 
 from benchmarks.iteration import load_config
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.mesh import make_layout
+from benchmarks.ours import compile_run
 from mpcc_jax.networks.rewrites import Rewrites
-from mpcc_jax.training.iteration import compile_train_many
-from mpcc_jax.training.state import build_algorithm, init_state
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Rewrites))
-
-
-def prepare(config, image_channels, iterations):
-    """Args: config; image_channels; iterations per call. Returns what runs a call, and seconds of compiling."""
-    size = config.data.resolution
-    images = np.random.default_rng(0).integers(0, 256, (1000, size, size, image_channels)).astype(np.uint8)
-    data_key, noise_key = jax.random.split(jax.random.key(1))
-    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
-    steps, batch_size = algorithm.discriminator_steps, algorithm.batch_size
-    examples = next(DeviceLoader(images, None, (data_key,), steps, batch_size, layout).calls(0, iterations, iterations))
-    noise_key = layout.replicate_keys(noise_key)
-    box = [init_state(algorithm, layout.replicate_keys(jax.random.key(0)), layout)]
-    start = time.perf_counter()
-    program = compile_train_many(algorithm, layout).lower(box[0], examples, noise_key).compile()
-    compiling = time.perf_counter() - start
-
-    def run():
-        start = time.perf_counter()
-        box[0], _ = jax.block_until_ready(program(box[0], examples, noise_key))
-        return (time.perf_counter() - start) / iterations
-
-    run()
-    return run, compiling
 
 
 def measure(config, image_channels, rounds, iterations, switches=SWITCHES):
@@ -75,16 +48,17 @@ def measure(config, image_channels, rounds, iterations, switches=SWITCHES):
         for value in (True, False):
             one = config.copy_and_resolve_references()
             one.speed[switch] = value
-            programs[value] = prepare(one, image_channels, iterations)
+            programs[value] = compile_run(one, image_channels, iterations)
+            programs[value].call()
         times[switch] = {True: [], False: []}
         for turn in range(rounds):
             for value in (True, False) if turn % 2 else (False, True):
-                times[switch][value].append(programs[value][0]())
+                times[switch][value].append(programs[value].call() / iterations)
         on, off = (np.asarray(times[switch][value]) for value in (True, False))
         ratio = on / off
         print(
             f"{switch:26}{np.median(on):9.4f}{np.median(off):9.4f}{ratio.min():15.3f}{np.median(ratio):7.3f}"
-            f"{ratio.max():6.3f}{programs[True][1]:10.1f} s{programs[False][1]:6.1f} s",
+            f"{ratio.max():6.3f}{programs[True].facts['compile_s']:10.1f} s{programs[False].facts['compile_s']:6.1f} s",
             flush=True,
         )
     return times

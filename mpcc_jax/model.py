@@ -168,10 +168,11 @@ def _run(model, module, part, params, buffers, *inputs, train):
         spectral = variables.pop("spectral")
         norms = group_spectral_norms(params[part], spectral, model.power_iterations, model.spectral_epsilon)
         variables["sigmas"], advanced["spectral"] = norms
-    if not train:
-        return module.apply(variables, *inputs, False), buffers
-    mutable = [name for name in buffers[part] if name in variables]
-    outputs, rest = module.apply(variables, *inputs, True, mutable=mutable)
+    with model.precision.scope():
+        if not train:
+            return module.apply(variables, *inputs, False), buffers
+        mutable = [name for name in buffers[part] if name in variables]
+        outputs, rest = module.apply(variables, *inputs, True, mutable=mutable)
     return outputs, {**buffers, part: {**advanced, **rest}}
 
 

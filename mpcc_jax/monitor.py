@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mpcc_jax import report
+from mpcc_jax.compilation import compiler_options
 from mpcc_jax.mesh import member
 from mpcc_jax.training.alarms import Alarms
 from mpcc_jax.training.metrics import Window, draw_samples, inspect, probe_size
@@ -65,7 +66,8 @@ class Monitor:
         look, draw = functools.partial(inspect, model), functools.partial(draw_samples, model)
         if several:
             look, draw = jax.vmap(look, in_axes=(0, None)), jax.vmap(draw, in_axes=(0, None))
-        self._look, self._draw = (jax.jit(program, out_shardings=layout.replicated) for program in (look, draw))
+        options = {"out_shardings": layout.replicated, "compiler_options": compiler_options()}
+        self._look, self._draw = (jax.jit(program, **options) for program in (look, draw))
         self._probe = layout.place(probe, layout.replicated)
         latents = _choose_latents(model.prior, key)
         self._latents = layout.place_tree(latents)

@@ -111,17 +111,3 @@ def with_precision(config, precision):
     config.training.precision = precision
     validate(config)
     return config
-
-
-def known_precisions(config):
-    """Args: config. Returns those of `PRECISIONS` that mpcc_jax has, and why it has not the others, by name."""
-    from mpcc_jax.config import ConfigError
-
-    known, missing = [], {}
-    for precision in PRECISIONS:
-        try:
-            with_precision(config, precision)
-            known.append(precision)
-        except ConfigError as error:
-            missing[precision] = str(error)
-    return known, missing

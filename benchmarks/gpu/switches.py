@@ -1,7 +1,7 @@
 """Which settings pay on this device: each against the setting that is the default, in turns."""
 
 from benchmarks.gpu.configs import load_config
-from benchmarks.gpu.stages import COMPILE_SECONDS, best_precision, prepare, time_run, turn_length
+from benchmarks.gpu.stages import COMPILE_SECONDS, FASTEST, prepare, time_run, turn_length
 from benchmarks.gpu.versus import alternate
 
 NAMES = ("mnist", "cifar10")
@@ -25,7 +25,7 @@ def _in_turns(session, kind, base, name, labels, **changed):
     Args: session; kind and labels of the result; base, the `Run` of the default by configuration, filled here; name;
       changed, what `prepare` takes.
     """
-    precision = best_precision(load_config(name))
+    precision = FASTEST
     labels = {"config": name, "precision": precision, **labels}
     with session.attempt(kind, COMPILE_SECONDS, **labels) as go:
         if not go:
@@ -43,28 +43,10 @@ def _in_turns(session, kind, base, name, labels, **changed):
         session.emit(kind, **labels, **rates, **other.facts)
 
 
-def toggles(speed):
-    """The settings of config.speed one step from the default.
-
-    Args:
-      speed: its fields by name: a flag is turned over, None ("what suits the device") becomes each flag; others stay.
-
-    Returns:
-      Pairs of a field and its new value.
-    """
-    flags = {field: value for field, value in speed.items() if value is None or isinstance(value, bool)}
-    return [
-        (field, other) for field, value in flags.items() for other in ((True, False) if value is None else (not value,))
-    ]
-
-
 def switches(session):
-    """Every flag of config.speed, if there is one, on and off; and the length of a call. Args: session."""
-    config = load_config("mnist", session.tiny)
-    if "speed" not in config:
-        session.emit("switch", error="skipped: config.speed does not exist")
+    """Every flag of config.speed turned over; and the length of a call. Args: session."""
     base = {}
-    pairs = toggles(config.get("speed", {}))
+    pairs = [(field, not value) for field, value in load_config("mnist").speed.items()]
     for field, value in pairs[:1] if session.tiny else pairs:
         for name in NAMES[:1] if session.tiny else NAMES:
 
@@ -72,7 +54,7 @@ def switches(session):
                 config.speed[field] = value
 
             _in_turns(session, "switch", base, name, {"field": field, "value": value}, change=change)
-    precision = best_precision(config)
+    precision = FASTEST
     for length in (1,) if session.tiny else LENGTHS:
         labels = {"config": "mnist", "precision": precision, "length": length}
         with session.attempt("length", COMPILE_SECONDS, **labels) as go:

@@ -3,8 +3,8 @@
 import subprocess
 
 from benchmarks.compare import peer_settings
-from benchmarks.gpu.configs import EXPERIMENTS, load_config
-from benchmarks.gpu.stages import best_precision, prepare, turn_length
+from benchmarks.gpu.configs import EXPERIMENTS
+from benchmarks.gpu.stages import FASTEST, prepare, turn_length
 from benchmarks.peer.pipe import Worker
 
 # The most promising first: without a graph, hundreds of launches keep the card waiting.
@@ -56,7 +56,7 @@ def versus(session, name, variants, patience):
     if not has_torch(session.peer_python):
         session.emit("peer", config=name, error=f"skipped: {session.peer_python} has no torch")
         return
-    precision = best_precision(load_config(name))
+    precision = FASTEST
     labels = {"config": name, "precision": precision}
     config, run = prepare(session, name, precision)
     calls = turn_length(session, run, TURN_SECONDS)

@@ -45,8 +45,7 @@ def _in_batches(program, batch_size, *arrays):
 def _compiled_encoder(model):
     def encoder(params, buffers, images):
         images = to_float(images) if images.dtype == jnp.uint8 else images
-        with model.precision.scope():
-            (mean, log_var), _ = encode(model, params, buffers, images, train=False)
+        (mean, log_var), _ = encode(model, params, buffers, images, train=False)
         mixture = model.prior.membership(params["prior"])
         return mean, log_var, log_membership(mean, mixture), mixture.log_prob(mean)
 
@@ -121,8 +120,7 @@ def generator_buffers(model, state, statistics, key, num_passes=16, batch_size=5
 @functools.cache
 def _compiled_generator(model, train):
     def generator(params, buffers, z, y):
-        with model.precision.scope():
-            images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=train)
+        images, _ = generate(model, {"generator": params}, {"generator": buffers}, z, y, train=train)
         return images
 
     return jax.jit(generator, compiler_options=compiler_options())

@@ -108,10 +108,8 @@ class SpectralLayer(nn.Module):
             return self.rounded(kernel / self.get_variable("sigmas", "sigma"))
         u = self.variable("spectral", "u", lambda: jax.random.normal(self.make_rng("params"), kernel.shape[-1:]))
         stored_sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
-        if self.is_initializing():
-            return self.rounded(kernel)  # outputs mean nothing yet, and compiling the norms would take seconds
         kernel, new_u, sigma = spectral_normalise(kernel, u.value, self.num_iterations, self.epsilon)
-        if train:
+        if train and not self.is_initializing():
             u.value, stored_sigma.value = new_u, jax.lax.stop_gradient(sigma)
         return self.rounded(kernel)
 

@@ -27,7 +27,7 @@ def train_iteration(algorithm, state, batch, noise):
       The state, and a trace: metrics by phase, with a leading axis of steps for "discriminator" and "encoder".
     """
     is_first = jnp.arange(algorithm.encoder_steps) == 0
-    with algorithm.model.precision.scope():
+    with algorithm.model.precision.scope():  # for the gradients too, which are traced after the networks
         state, critic = lax.scan(functools.partial(discriminator_step, algorithm), state, (batch, noise.discriminator))
         state, generated = generator_step(algorithm, state, noise.generator)
         state, encoded = lax.scan(functools.partial(encoder_step, algorithm), state, (noise.encoder, is_first))

@@ -11,8 +11,7 @@ import pytest
 from jax import lax
 from jax.extend.core import Literal
 
-from benchmarks.floor import DEVICES, shortest, utilisation
-from benchmarks.flops import CONFIGS, Layer, Work, count_iteration, main, multiply_adds, network_layers
+from benchmarks.flops import CONFIGS, Layer, count_iteration, main, multiply_adds, network_layers
 from benchmarks.iteration import load_config
 from configs import cifar10, fashion_mnist, mnist
 from mpcc_jax.model import discriminate, encode, generate
@@ -310,26 +309,6 @@ def test_rewrites_save_and_power_iterations_are_little(path):
     # v from u, u from v, and sigma: three products for each parameter of a kernel.
     power = sum(3 * times * layer.parameters for name, times in passes.items() for layer in layers[name])
     assert power < 2e-3 * sum(work.multiply_adds for work in rewritten.values())
-
-
-def test_the_floor_takes_the_longer_of_arithmetic_and_memory_in_every_phase():
-    works = {"one": Work(multiply_adds=50, bytes=10), "other": Work(multiply_adds=5, bytes=30)}
-    assert shortest(works, flop_rate=10, bandwidth=2) == 10 + 15
-    assert shortest(works, flop_rate=10, bandwidth=math.inf) == 11
-
-
-def test_utilisation():
-    assert utilisation(flop=3e12, seconds=2.0, peak=6e12) == 0.25
-    with pytest.raises(ValueError, match="seconds is 0"):
-        utilisation(1.0, 0, 1.0)
-
-
-def test_the_table_of_devices():
-    """A tensor core multiplies bfloat16 twice as fast as tensorfloat32; a CPU has no entry."""
-    assert jax.devices()[0].device_kind not in DEVICES
-    for device in DEVICES.values():
-        assert device.peaks["bfloat16"] == 2 * device.peaks["tensorfloat32"] > 4 * device.peaks["float32"]
-        assert 1e12 < device.bandwidth < 1e13
 
 
 def run_main(monkeypatch, *arguments):

@@ -10,7 +10,6 @@ from benchmarks.gpu.configs import (
     EXPERIMENTS,
     PATH,
     Config,
-    known_precisions,
     load_config,
     published_configs,
     with_precision,
@@ -67,11 +66,3 @@ def test_precisions():
     assert config.training.precision == "float32"
     with pytest.raises(ConfigError, match=r"training\.precision is 'float8'"):
         with_precision(config, "float8")
-
-
-def test_precisions_that_mpcc_jax_does_not_have_are_named(monkeypatch):
-    monkeypatch.setattr("mpcc_jax.config.PRECISIONS", ("float32", "tf32"))
-    known, missing = known_precisions(load_config("mnist", tiny=True))
-    assert known == ["float32", "tf32"]
-    assert list(missing) == ["bfloat16"]
-    assert "'bfloat16'; allowed" in missing["bfloat16"]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.gpu.ours import Run
 from benchmarks.gpu.profile import kernels_of, kind_of, record_trace, reduce_trace
+from benchmarks.ours import Run
 
 KERNELS = {
     "convolution": (

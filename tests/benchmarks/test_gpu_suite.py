@@ -80,7 +80,7 @@ def test_it_does_without_most_packages(tmp_path):
         "from benchmarks.gpu.configs import EXPERIMENTS, load_config, with_precision\n"
         "functions = [plan.function_of(stage) for stage in plan.STAGES]\n"
         "from benchmarks.compare import peer_settings\n"
-        "from benchmarks.gpu import ours\n"
+        "from benchmarks import ours\n"
         "from mpcc_jax.training.state import build_algorithm, state_shapes\n"
         "for name, experiment in EXPERIMENTS.items():\n"
         "    config = with_precision(load_config(name), 'bfloat16')\n"
