@@ -18,7 +18,7 @@ from mpcc_jax.config import default_config
 ROOT = pathlib.Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 MANIFESTS = ("jobset.yaml", "tpu_jobset.yaml")
-SHELL = ("slurm.sbatch", "tpu_slice.sh")
+SHELL = ("slurm.sbatch", "tpu_slice.sh", "gpu_lease/call.sh")
 FREE = {  # keys that are names of others, which the schema does not list
     "alpha.jobset.sigs.k8s.io/exclusive-topology",
     "cloud.google.com/gke-tpu-accelerator",
