@@ -29,7 +29,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 LONG_FILES = (
     *("test_distributed.py", "test_mesh.py", "test_resume.py", "test_iteration.py"),
     *("test_trajectory.py", "test_phases.py", "test_released.py", "test_experiment.py", "test_launch.py"),
-    *("test_estimator.py", "test_page.py", "test_gpu_suite.py", "test_rewrites.py"),
+    *("test_estimator.py", "test_page.py", "test_gpu_suite.py", "test_rewrites.py", "test_main.py"),
 )
 
 
