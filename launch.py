@@ -9,6 +9,9 @@ python launch.py --mode=generate --workdir runs/digits --cluster=3   new images
 python launch.py --mode=reconstruct --workdir runs/digits --images DIR
 python launch.py --mode=statistics --config configs/cifar10.py       the reference of FID and KID, once
 python launch.py --mode=export --workdir runs/five --seed=3 --out=runs/seed3
+python launch.py --mode=export_state --workdir runs/mnist --out=state    all of a run in small files, for --init_from
+python launch.py --mode=import_released --released_dir DIR --workdir runs/theirs    the authors' weights as a run
+python launch.py --mode=export_released --workdir runs/mnist --out=weights --format=pth
 """
 
 import pathlib
@@ -26,7 +29,10 @@ RESUME = flags.DEFINE_enum(
     "A run in --workdir goes on where it stopped; override lets it go on with another configuration.",
 )
 INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "Working directory or checkpoint of another run; a new run starts from its weights."
+    "init_from",
+    None,
+    "Working directory or checkpoint of another run: a new run starts from its weights. Or what export_state wrote: it "
+    "goes on from there.",
 )
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run of several processes.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
@@ -71,6 +77,24 @@ REFERENCE = flags.DEFINE_string(
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 50_000, "evaluate: generated images for FID.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "evaluate, report: where TFDS data is, if not where it was.")
+RELEASED_DIR = flags.DEFINE_string(
+    "released_dir",
+    None,
+    "import_released: the authors' G*.pth, D*.pth, E*.pth, Prior*.pth and G_ema*.pth, or the like.",
+)
+DATA_NAME = flags.DEFINE_string(
+    "data_name", None, "import_released: as config.data.name; otherwise that of --config, or the paper's data."
+)
+CONDITIONAL = flags.DEFINE_bool(
+    "conditional", None, "import_released: whether D projects on y; otherwise told from its embedding."
+)
+ITERATION = flags.DEFINE_integer(
+    "iteration", 0, "import_released: how long the weights have been trained.", lower_bound=0
+)
+FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "pth", "safetensors"], "export_released: pth needs PyTorch.")
+DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "export_state: float32 keeps every bit, bfloat16 halves the files."
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images per call of the trained networks.", lower_bound=1)
 MODES = {
     "train": "train",
@@ -82,10 +106,38 @@ MODES = {
     "reconstruct": "pictures encoded and decoded",
     "statistics": "the reference of FID and KID, once",
     "export": "one seed of a run of several as a run of its own",
+    "export_state": "all of a run in small files, for --init_from",
+    "import_released": "the authors' weights as a run",
+    "export_released": "a run as the authors' weights",
 }
 NEED_CONFIG = ("train", "prepare", "statistics")
-NEED_RUN = ("export", "evaluate", "report", "predict", "generate", "reconstruct")
+TRANSFERS = ("export", "export_state", "import_released", "export_released")
+EXPORTS = ("export", "export_state", "export_released")
+NEED_RUN = (*EXPORTS, "evaluate", "report", "predict", "generate", "reconstruct")
 MODE = flags.DEFINE_enum("mode", "train", list(MODES), "; ".join(f"{mode}: {text}" for mode, text in MODES.items()))
+
+
+def transfer(mode):
+    """Moves weights and states between runs and files.
+
+    Args:
+      mode: one of `TRANSFERS`.
+    """
+    from mpcc_jax.export import export_seed
+    from mpcc_jax.released_export import export_released
+    from mpcc_jax.released_import import import_released
+    from mpcc_jax.state_transfer import export_state
+
+    workdir, out, seed, iteration = WORKDIR.value, OUT.value, SEED.value, CHECKPOINT.value
+    if mode == "export":
+        export_seed(workdir, seed, out)
+    elif mode == "export_state":
+        export_state(workdir, out, DTYPE.value, iteration)
+    elif mode == "export_released":
+        export_released(workdir, out, FORMAT.value, iteration=iteration, seed=seed)
+    else:
+        told = {"data_name": DATA_NAME.value, "conditional": CONDITIONAL.value, "iteration": ITERATION.value}
+        import_released(RELEASED_DIR.value, workdir, CONFIG.value, **told)
 
 
 def use_trained(mode):
@@ -135,20 +187,23 @@ def main(argv):
     from mpcc_jax.evaluation.fidelity import FidelityError
     from mpcc_jax.evaluation.inception_weights import WeightsError
     from mpcc_jax.experiment import prepare, train
-    from mpcc_jax.export import export_seed
     from mpcc_jax.inference import InputError
+    from mpcc_jax.released import ReleasedWeightsError
+    from mpcc_jax.state_files import StateFilesError
+    from mpcc_jax.tensor_files import TensorFileError
     from mpcc_jax.training.checkpoints import CheckpointError
     from mpcc_jax.training.loop import NonFiniteError
     from mpcc_jax.workdir import WorkdirError
 
     mistakes = (ConfigError, DataError, DistributedError, FidelityError, InputError, WeightsError, WorkdirError)
-    if MODE.value in NEED_CONFIG:
+    mistakes += (ReleasedWeightsError, StateFilesError, TensorFileError)
+    if MODE.value in NEED_CONFIG or (MODE.value == "import_released" and flags.FLAGS["config"].present):
         filename = config_flags.get_config_filename(flags.FLAGS["config"])
         if not filename or not pathlib.Path(filename).is_file():
             sys.exit(f"error: --config is {filename!r}, which is not a file; the experiments are in configs/.")
     try:
-        if MODE.value == "export":
-            export_seed(WORKDIR.value, SEED.value, OUT.value)
+        if MODE.value in TRANSFERS:
+            transfer(MODE.value)
         elif MODE.value == "prepare":
             prepare(CONFIG.value)
         elif MODE.value != "train":
@@ -201,5 +256,7 @@ if __name__ == "__main__":
     require("workdir", NEED_RUN, "--workdir must say which run.")
     require("images", ("predict", "reconstruct"), "--images must be a folder, a picture or an .npz with images.")
     require("seed", ("export",), "--seed must say which of the run's seeds.")
-    require("out", ("export",), "--out must be a new working directory.")
+    require("out", EXPORTS, "--out must be a new folder: of export a working directory, otherwise one for files.")
+    require("workdir", ("import_released",), "--workdir must be a new working directory.")
+    require("released_dir", ("import_released",), "--released_dir must be the folder of the authors' weights.")
     app.run(main, flags_parser=parse_flags)

@@ -74,7 +74,8 @@ def open_run(workdir, display, data_dir=None, num_images=0, **options):
 
 def _check_same_data(before, now, display):
     """A run that was given arrays, or whose folder has changed, must not be scored on something else unnoticed."""
-    differing = [name for name in ("name", "version", "split", "shape", "count", "range") if before[name] != now[name]]
+    told = ("name", "version", "split", "shape", "count", "range")
+    differing = [name for name in told if before[name] not in (None, now[name])]  # of imported weights little is known
     text = "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in differing)
     if {"name", "shape"} & set(differing):
         raise DataError(

@@ -20,6 +20,8 @@ from mpcc_jax.logs import RunLog
 from mpcc_jax.mesh import Layout, make_layout, member, on_one_device
 from mpcc_jax.monitor import Monitor
 from mpcc_jax.pictures import draw_pictures
+from mpcc_jax.state_files import is_exported, read_state
+from mpcc_jax.state_transfer import continue_from
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm, init_state
@@ -128,7 +130,8 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
       display: a `Display`; None makes one.
       dataset: a `Dataset`, for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
       override: whether to go on with a run that was started with another configuration.
-      init_from: path of another run, to start from its weights; a run that has a checkpoint of its own goes on from it.
+      init_from: path of another run, to start from its weights, or of its exported state, to go on from there; a run
+        that has a checkpoint of its own goes on from it.
 
     Returns:
       The `Algorithm`, the final `TrainState` (with a leading axis if there are several seeds), and the results as
@@ -149,6 +152,8 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     started = time.monotonic()
     trainer = _trainer(run, placement)
     newest = max(run.checkpoints.iterations, default=0)
+    if init_from and not newest:
+        (read_state if is_exported(init_from) else read_weights)(init_from)  # its mistakes come before compiling
     if newest < config.training.iterations:
         trainer.compile_ahead(abstract_state(run.algorithm, layout), newest, _pause(config, newest))
     # While XLA compiles.
@@ -190,11 +195,14 @@ def _open(config, workdir, display, dataset, layout, *, override):
 
 
 def _first_state(run, init_from):
-    """The state to go on from, its iterations, and the checkpoint of another run that its weights are from."""
-    restored = run.checkpoints.restore(abstract_state(run.algorithm, run.layout), run.display.warn)
+    """The state to go on from, its iterations, and what of another run it or its weights are from."""
+    abstract = abstract_state(run.algorithm, run.layout)
+    restored = run.checkpoints.restore(abstract, run.display.warn)
     if restored is not None:
         run.checkpoints.forget_after(restored[1])
         return *restored, None
+    if init_from and is_exported(init_from):
+        return *continue_from(init_from, run.config, abstract, run.layout, run.display.warn), init_from
     weights, origin = read_weights(init_from) if init_from else (None, None)
     key = run.layout.replicate_keys(*(keys.init for keys in run.keys))
     state = init_state(run.algorithm, key, run.layout)

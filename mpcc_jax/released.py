@@ -5,6 +5,7 @@ code reads and writes all three generators, the projection discriminator, and en
 their own. A state dict is a flat dictionary of NumPy arrays with the prefixes "G.", "D.", "E." and "P.".
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.model import init
+from mpcc_jax.networks.architecture import ARCHITECTURES
 
 _LAYERS = {
     "conv_shortcut": "conv_sc",
@@ -72,6 +74,12 @@ def released_name(part, collection, path):
     return ".".join([*names, _LEAVES[collection, leaf]])
 
 
+@functools.cache
+def _template(model):
+    """Shapes of params and buffers."""
+    return jax.eval_shape(lambda: init(model, jax.random.key(0)))
+
+
 def _leaves(params, buffers):
     """(released name, kind of leaf, where it stands) for every leaf of our trees."""
     trees = [(part, "params", tree) for part, tree in params.items()]
@@ -105,6 +113,61 @@ def _known_extra(name, model):
     return model.share_blocks and name.startswith("E.blocks.")
 
 
+def unused_tensors(model):
+    """What the authors' classes save besides, and never compute with.
+
+    Args:
+      model: the `Model`.
+
+    Returns:
+      float32 arrays by released name: P.phi_c, uniform; without a projection D.embed, as it is before any pass: sv0 is
+      1, and the size of the weights that of their initial ones.
+    """
+    clusters = model.prior.num_components
+    tensors = {"P.phi_c": np.full(clusters, 1 / clusters, np.float32)}
+    if not model.discriminator.projection:
+        head = model.discriminator
+        features = ARCHITECTURES[head.resolution].discriminator[-1].width * head.channels
+        tensors["D.embed.weight"] = np.asarray(0.02 * np.eye(clusters, features), np.float32)
+        tensors["D.embed.u0"], tensors["D.embed.sv0"] = np.ones((1, clusters), np.float32), np.ones(1, np.float32)
+    return tensors
+
+
+def _with_shared(model, tensors):
+    """The released encoder lists the blocks that it shares under its own name too."""
+    trunk = tuple(f"D.blocks.{block}." for block in range(_BLOCKS["discriminator"][1] if model.share_blocks else 0))
+    return tensors | {"E" + name[1:]: tensors[name] for name in tensors if name.startswith(trunk)}
+
+
+def released_shapes(model):
+    """Every tensor that the authors' classes save.
+
+    Args:
+      model: the `Model`.
+
+    Returns:
+      Shapes by released name, with the prefixes "G.", "D.", "E." and "P.".
+    """
+    template = _template(model)
+    tensors = {name: _to_theirs(kind, np.broadcast_to(0.0, leaf.shape)) for name, kind, _, leaf in _leaves(*template)}
+    return {name: array.shape for name, array in {**_with_shared(model, tensors), **unused_tensors(model)}.items()}
+
+
+def to_complete_released(model, params, buffers, unused=None):
+    """Writes parameters and buffers under every name that the authors' classes load strictly.
+
+    Args:
+      model: the `Model`.
+      params, buffers: dictionaries by part.
+      unused: arrays for some of the names of `unused_tensors`, from where the weights came from.
+
+    Returns:
+      NumPy arrays by released name; shared blocks appear under "D." and "E.".
+    """
+    rest = {name: (unused or {}).get(name, array) for name, array in unused_tensors(model).items()}
+    return {**_with_shared(model, to_released(params, buffers)), **rest}
+
+
 def from_released(model, tensors: Mapping[str, np.ndarray]):
     """Reads a released state dict into our parameters and buffers.
 
@@ -118,7 +181,7 @@ def from_released(model, tensors: Mapping[str, np.ndarray]):
     Raises:
       ReleasedWeightsError: if tensors are missing, of the wrong shape, or belong nowhere.
     """
-    template = jax.eval_shape(lambda: init(model, jax.random.key(0)))
+    template = _template(model)
     params, buffers = jax.tree.map(lambda leaf: None, template, is_leaf=lambda leaf: hasattr(leaf, "shape"))
     missing, misshapen, used = [], [], set()
     for name, kind, (part, collection, keys), leaf in _leaves(*template):

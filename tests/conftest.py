@@ -30,6 +30,7 @@ LONG_FILES = (
     *("test_distributed.py", "test_mesh.py", "test_resume.py", "test_iteration.py"),
     *("test_trajectory.py", "test_phases.py", "test_released.py", "test_experiment.py", "test_launch.py"),
     *("test_estimator.py", "test_page.py", "test_gpu_suite.py", "test_rewrites.py", "test_main.py"),
+    *("test_released_import.py", "test_state_transfer.py"),
 )
 
 

@@ -6,6 +6,8 @@ import re
 import pytest
 from PIL import Image
 
+from mpcc_jax.released_files import read_released
+from tests import golden_data
 from tests.processes import launch
 from tests.test_logs import read_events
 from tests.trained import make_run
@@ -110,9 +112,42 @@ def test_a_trained_model_is_used_from_the_command_line(tmp_path):
     assert len((workdir / "predictions.csv").read_text().splitlines()) == 21
 
 
+def test_weights_and_states_travel_from_the_command_line(tmp_path):
+    """The golden state dicts become a run, and files again; what a damaged one says."""
+    run, golden = str(tmp_path / "run"), golden_data.GOLDEN / "golden_cbn.npz"
+    imported = launch("--mode=import_released", "--released_dir", str(golden), "--workdir", run, "--iteration=9")
+    assert imported.returncode == 0, imported.stderr
+    assert "C = 2, J = 24, K = 10, conditional, images of 32x32x1" in imported.stdout
+    exported = launch(
+        "--mode=export_released", "--workdir", run, "--out", str(tmp_path / "theirs"), "--format=safetensors"
+    )
+    assert exported.returncode == 0, exported.stderr
+    before, after = (read_released(path).tensors for path in (golden, tmp_path / "theirs"))
+    assert all(after[name].tobytes() == array.tobytes() for name, array in before.items())
+    travelling = launch("--mode=export_state", "--workdir", run, "--out", str(tmp_path / "state"), "--dtype=bfloat16")
+    assert travelling.returncode == 0, travelling.stderr
+    assert "iteration 9 of" in travelling.stdout
+    assert (tmp_path / "state" / "state.json").exists()
+    (tmp_path / "theirs" / "E.safetensors").write_bytes(b"E")
+    damaged = launch("--mode=import_released", "--released_dir", str(tmp_path / "theirs"), "--workdir", f"{run}2")
+    assert damaged.returncode == 1
+    assert f"error: {tmp_path / 'theirs' / 'E.safetensors'} is damaged" in damaged.stderr
+    assert len(damaged.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--mode=import_released", "--workdir", "{}/new"],
+            "--released_dir must be the folder of the authors' weights",
+        ),
+        (
+            ["--mode=import_released", "--workdir", "{}/new", "--released_dir", "{}"],
+            "error: {}/images.npz is the only file",
+        ),
+        (["--mode=export_released", "--workdir", "{}"], "--out must be a new folder"),
+        (["--mode=export_state", "--workdir", "{}", "--out", "{}"], "error: --out is '{}', which is not empty"),
         (["--mode=predict", "--workdir", "{}"], "--images must be a folder, a picture or an .npz"),
         (["--mode=generate", "--workdir", "{}", "--cluster=3"], "error: cluster is 3; allowed: 0 to 2."),
         (["--mode=evaluate", "--workdir", "{}/none"], "which holds no run"),
@@ -123,5 +158,5 @@ def test_mistakes_with_a_trained_model_end_in_one_line(tmp_path, arguments, mess
     workdir = make_run(tmp_path / "run")
     run = launch(*(text.format(workdir) for text in arguments))
     assert run.returncode == 1
-    assert message in run.stderr
+    assert message.format(workdir) in run.stderr
     assert "Traceback" not in run.stderr
