@@ -1,6 +1,5 @@
 """What travels to a machine without a network: the data that training would read here."""
 
-import os
 import subprocess
 import sys
 
@@ -20,10 +19,9 @@ def prepared(tmp_path_factory):
 
 
 def pack(prepared, out, *arguments):
-    command = [sys.executable, "deploy/gpu_lease/pack.py", "--config", "configs/mnist.py", "--out", out, "--wheels="]
+    command = [sys.executable, "-m", "deploy.gpu_lease.pack", "--config", "configs/mnist.py", "--out", out, "--wheels="]
     command += [f"--config.data.dir={prepared}", "--config.data.cache=False", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def read(name, **settings):

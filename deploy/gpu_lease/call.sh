@@ -2,7 +2,7 @@
 # One call on a machine with a GPU that is lent for minutes and has no network. Trains as far as the time goes, and leaves
 # everything that the next call, perhaps on another machine, goes on from:
 #
-#   here, once    python deploy/gpu_lease/pack.py --config configs/mnist.py --out .carry/mnist
+#   here, once    python -m deploy.gpu_lease.pack --config configs/mnist.py --out .carry/mnist
 #   there         deploy/gpu_lease/call.sh configs/mnist.py .carry/mnist $OUT [--config.FIELD=VALUE ...]
 #   here          copy what came back in state/ to .carry/mnist/state, and call again
 #

@@ -1,7 +1,7 @@
 """What a machine without a network needs to train a published run: its data, and the packages that it lacks.
 
-    python deploy/gpu_lease/pack.py --config configs/mnist.py --out .carry --config.data.dir=DIR
-    python deploy/gpu_lease/pack.py --config configs/cifar10.py --out .carry --encoded --config.data.dir=DIR
+    python -m deploy.gpu_lease.pack --config configs/mnist.py --out .carry --config.data.dir=DIR
+    python -m deploy.gpu_lease.pack --config configs/cifar10.py --out .carry --encoded --config.data.dir=DIR
 
 writes .carry/data.npz (images at the run's resolution, labels), or with --encoded .carry/data.zip (the pictures as
 TFDS stores them, a folder for each class: smaller for JPEG), and wheels in .carry/wheels. call.sh uses them.
