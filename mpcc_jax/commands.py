@@ -27,7 +27,7 @@ from mpcc_jax.summaries import (
     show_statistics,
     show_written,
 )
-from mpcc_jax.workdir import read_run, write_json
+from mpcc_jax.workdir import read_run, settings_of, write_json
 
 RECONSTRUCTED = 64
 
@@ -186,7 +186,7 @@ def report(workdir, display=None, **options):
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
         generation=_known_generation(folder, trained),
         history=read_history(pathlib.Path(workdir) / "metrics.jsonl", trained.seed if several else None),
-        config=json.loads(trained.config.to_json_best_effort()),
+        config=settings_of(trained.config),
         environment=describe(trained),
     )
     write_page(findings, folder)

@@ -23,6 +23,7 @@ from mpcc_jax.keys import split_seed
 from mpcc_jax.mesh import make_layout
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.workdir import settings_of
 
 PRINTED = ("discriminator_loss_real", "discriminator_loss_fake", "generator_loss", "encoder_nll")
 
@@ -46,7 +47,7 @@ def _shared_layout(text):
 
 def _program_text(config):
     """What of a configuration the compiled programs depend on, as JSON."""
-    settings = json.loads(config.to_json_best_effort())
+    settings = settings_of(config)
     kept = ("variant", "conventions", "data", "model", "prior", "loss", "training", "mesh", "ema")
     settings["training"].pop("iterations")
     return json.dumps({name: settings[name] for name in kept}, sort_keys=True)

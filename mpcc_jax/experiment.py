@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import pathlib
 import time
@@ -20,13 +19,13 @@ from mpcc_jax.logs import RunLog
 from mpcc_jax.mesh import Layout, make_layout, member, on_one_device
 from mpcc_jax.monitor import Monitor
 from mpcc_jax.pictures import draw_pictures
-from mpcc_jax.state_files import is_exported, read_state
+from mpcc_jax.state_files import ExportedState, is_exported, read_state
 from mpcc_jax.state_transfer import continue_from
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm, init_state
 from mpcc_jax.training.weights import read_weights, with_weights
-from mpcc_jax.workdir import check_same_config, flatten, prepare_workdir, write_json
+from mpcc_jax.workdir import check_same_config, flatten, prepare_workdir, settings_of, write_json
 
 
 def load(config, display, dataset=None, *, prepare=False):
@@ -144,7 +143,7 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     """
     display = display or Display(quiet=not is_writer())
     validate(config)
-    check_agreement("config.", flatten(json.loads(config.to_json_best_effort())))
+    check_agreement("config.", flatten(settings_of(config)))
     layout = make_layout(config)
     dataset, loading_seconds = load(config, display, dataset)
     run = _open(config, workdir, display, dataset, layout, override=override)
@@ -152,15 +151,15 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     started = time.monotonic()
     trainer = _trainer(run, placement)
     newest = max(run.checkpoints.iterations, default=0)
-    if init_from and not newest:
-        (read_state if is_exported(init_from) else read_weights)(init_from)  # its mistakes come before compiling
+    # Read now: its mistakes come before compiling.
+    given, origin = _read_origin(init_from) if init_from and not newest else (None, None)
     if newest < config.training.iterations:
         trainer.compile_ahead(abstract_state(run.algorithm, layout), newest, _pause(config, newest))
     # While XLA compiles.
     if is_writer():
         sheet = run.workdir / "data.png"
         report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
-    state, start, origin = _first_state(run, init_from)
+    state, start, origin = _first_state(run, given, origin)
     display.introduce(run, loading_seconds, placement, start, origin)
     state, done = _train(run, trainer, state, start)
     if done < config.training.iterations:
@@ -181,7 +180,7 @@ def _open(config, workdir, display, dataset, layout, *, override):
     wait_for_all("checked")
     if is_writer():
         # Before everything else, so that a directory with anything of a run in it says whose it is.
-        write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
+        write_json(workdir / "config.json", settings_of(config))
         write_json(workdir / "data.json", facts)
     checkpoints = Checkpoints(workdir / "checkpoints", kept.keep_last, kept.keep_every, keep_best=bool(kept.best))
     training = config.training
@@ -194,19 +193,23 @@ def _open(config, workdir, display, dataset, layout, *, override):
     return Run(config, workdir, display, dataset, sample, layout, seeds, keys, algorithm, checkpoints)
 
 
-def _first_state(run, init_from):
+def _read_origin(init_from):
+    """A whole state of another run or its weights, and where they are."""
+    return (read_state(init_from), init_from) if is_exported(init_from) else read_weights(init_from)
+
+
+def _first_state(run, given, origin):
     """The state to go on from, its iterations, and what of another run it or its weights are from."""
     abstract = abstract_state(run.algorithm, run.layout)
     restored = run.checkpoints.restore(abstract, run.display.warn)
     if restored is not None:
         run.checkpoints.forget_after(restored[1])
         return *restored, None
-    if init_from and is_exported(init_from):
-        return *continue_from(init_from, run.config, abstract, run.layout, run.display.warn), init_from
-    weights, origin = read_weights(init_from) if init_from else (None, None)
+    if isinstance(given, ExportedState):
+        return *continue_from(given, origin, run.config, abstract, run.layout, run.display.warn), origin
     key = run.layout.replicate_keys(*(keys.init for keys in run.keys))
     state = init_state(run.algorithm, key, run.layout)
-    return (state if weights is None else with_weights(state, weights, run.layout, origin)), 0, origin
+    return (state if given is None else with_weights(state, given, run.layout, origin)), 0, origin
 
 
 def next_stop(done, total, *intervals):
@@ -240,7 +243,7 @@ def _pause(config, done):
 def _train(run, trainer, state, done):
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
     config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
-    facts = {"config": json.loads(config.to_json_best_effort()), "versions": versions()}
+    facts = {"config": settings_of(config), "versions": versions()}
     seeds = run.seeds if len(run.seeds) > 1 else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(run.checkpoints))

@@ -1,6 +1,5 @@
 """The authors' weights as a run of ours: a working directory around them."""
 
-import json
 import pathlib
 
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from mpcc_jax.released_settings import guess_data, infer_settings
 from mpcc_jax.tensor_files import write_tensors
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.state import assemble_state, build_algorithm
-from mpcc_jax.workdir import write_json
+from mpcc_jax.workdir import settings_of, write_json
 
 UNUSED = "released_unused.npz"  # in the working directory: what the model has no place for, for the way back
 
@@ -106,7 +105,7 @@ def import_released(path, workdir, config=None, data_name=None, conditional=None
     workdir = new_folder("--workdir", pathlib.Path(workdir))
     for line in _describe(config, weights, image_channels, guess, iteration):
         report(line)
-    content = json.loads(config.to_json_best_effort())
+    content = settings_of(config)
     write_json(workdir / "config.json", content)
     write_json(workdir / "data.json", _facts(config, algorithm.model.image_shape))
     unused = {name: weights.tensors[name] for name in unused_tensors(algorithm.model) if name in weights.tensors}

@@ -1,6 +1,5 @@
 """A whole training state on its way: from the checkpoint of a run to files, and from files into a new run."""
 
-import json
 import pathlib
 
 import jax
@@ -9,11 +8,11 @@ from mpcc_jax.config import ConfigError
 from mpcc_jax.console import versions
 from mpcc_jax.mesh import make_layout
 from mpcc_jax.outputs import new_folder
-from mpcc_jax.state_files import DTYPES, INDEX, StateFilesError, paths_of, read_state, write_state
+from mpcc_jax.state_files import DTYPES, INDEX, StateFilesError, paths_of, write_state
 from mpcc_jax.training.checkpoints import CheckpointError, first_line
 from mpcc_jax.training.state import abstract_state, build_algorithm
 from mpcc_jax.training.weights import find_checkpoints
-from mpcc_jax.workdir import INCIDENTAL, flatten, read_run, read_settings
+from mpcc_jax.workdir import differing_fields, read_run, read_settings, settings_of
 
 
 def _read_checkpoint(folder, abstract):
@@ -97,11 +96,12 @@ def place_state(exported, abstract_state, layout, source):
     return jax.tree.unflatten(jax.tree.structure(abstract_state), placed)
 
 
-def continue_from(folder, config, abstract_state, layout, warn):
+def continue_from(exported, source, config, abstract_state, layout, warn):
     """The state that a new run goes on from, as if it were the run that was exported.
 
     Args:
-      folder: path.
+      exported: `ExportedState`.
+      source: where it is from.
       config: the configuration of the new run.
       abstract_state: its state's shapes, types and shardings.
       layout: the `Layout`.
@@ -111,21 +111,15 @@ def continue_from(folder, config, abstract_state, layout, warn):
       The `TrainState`, and its iterations.
 
     Raises:
-      StateFilesError: if the files are damaged, or of another model.
+      StateFilesError: if it is of another model.
       ConfigError: if there is nothing left to train.
     """
-    exported = read_state(folder)
     if exported.iteration >= config.training.iterations:
         raise ConfigError(
             f"config.training.iterations is {config.training.iterations}; allowed: above {exported.iteration}, the "
-            f"iterations that --init_from={folder} has already."
+            f"iterations that --init_from={source} has already."
         )
-    before, now = flatten(exported.config), flatten(json.loads(config.to_json_best_effort()))
-    changes = [
-        f"config.{field} was {before[field]!r} and is {now[field]!r}"
-        for field in now
-        if field in before and before[field] != now[field] and not field.startswith(INCIDENTAL)
-    ]
+    changes = differing_fields(exported.config, settings_of(config))
     if changes:
-        warn(f"{folder} is of a run with another configuration: {'; '.join(changes)}.")
-    return place_state(exported, abstract_state, layout, folder), exported.iteration
+        warn(f"{source} is of a run with another configuration: {'; '.join(changes)}.")
+    return place_state(exported, abstract_state, layout, source), exported.iteration

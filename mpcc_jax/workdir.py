@@ -124,6 +124,40 @@ INCIDENTAL = (
 OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.kind"}
 
 
+def settings_of(config):
+    """A configuration as JSON holds it.
+
+    Args:
+      config: the configuration.
+
+    Returns:
+      Nested dictionaries.
+    """
+    return json.loads(config.to_json_best_effort())
+
+
+def differing_fields(before, now, but=()):
+    """Where two runs differ in what is computed.
+
+    Args:
+      before, now: settings, nested dictionaries.
+      but: fields that do not count.
+
+    Returns:
+      Texts, one per field; empty if they are the same.
+    """
+    # A field that is newer than the run has its default: that is what the run did.
+    before = {**flatten(settings_of(default_config())), **flatten(before)}
+    now = flatten(now)
+    return [
+        f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}"
+        for field in {**before, **now}
+        if before.get(field, "(no such field)") != now.get(field, "(none)")
+        and field not in but
+        and not field.startswith(INCIDENTAL)
+    ]
+
+
 def check_same_config(workdir, config, *, override):
     """Whether a directory is new, or holds a run that was started with this configuration.
 
@@ -141,27 +175,20 @@ def check_same_config(workdir, config, *, override):
     if not path.exists() and not there:
         return
     try:
-        before = flatten(json.loads(path.read_text()))
+        before = json.loads(path.read_text())
+        ours = flatten(before).keys() >= OWN_FIELDS
     except (OSError, ValueError, AttributeError):
-        before = {}
-    if not before.keys() >= OWN_FIELDS:
+        ours = False
+    if not ours:
         raise WorkdirError(
             f"--workdir is {str(workdir)!r}, which has {there[0] if there else 'config.json'} but no config.json of a "
             "run of mpcc_jax, so it belongs to something else. Choose another."
         )
-    now = flatten(json.loads(config.to_json_best_effort()))
-    # A field that is newer than the run has its default: that is what the run did.
-    before = {**flatten(json.loads(default_config().to_json_best_effort())), **before}
-    fields = [
-        field
-        for field in {**before, **now}
-        if before.get(field, "(no such field)") != now.get(field, "(none)") and not field.startswith(INCIDENTAL)
-    ]
+    fields = differing_fields(before, settings_of(config))
     if fields and any((workdir / "checkpoints").glob("[0-9]*")) and not override:
-        changes = "; ".join(f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}" for field in fields)
         raise ConfigError(
-            f"the run in {workdir} was started with another configuration: {changes}. Go on with the new one by "
-            "--resume=override, or choose another --workdir."
+            f"the run in {workdir} was started with another configuration: {'; '.join(fields)}. Go on with the new one "
+            "by --resume=override, or choose another --workdir."
         )
 
 

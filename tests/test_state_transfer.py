@@ -70,7 +70,9 @@ def continued(folder, config=None, **layout):
     layout, warnings = layout_of(**layout), []
     config = config or tiny_config()
     config.training.iterations = 9
-    state, iteration = continue_from(folder, config, abstract_state(tiny_algorithm(), layout), layout, warnings.append)
+    state, iteration = continue_from(
+        read_state(folder), folder, config, abstract_state(tiny_algorithm(), layout), layout, warnings.append
+    )
     return state, iteration, warnings
 
 
@@ -117,10 +119,10 @@ def test_another_configuration_is_told_another_model_refused(tmp_path):
     config.model.latent_dim, layout = 12, layout_of()
     abstract = abstract_state(build_algorithm(config, 1), layout)
     with pytest.raises(StateFilesError, match=r"--init_from: .* is of another model.*: \S+ is \(8,\) there and \(12"):
-        continue_from(tmp_path / "out", config, abstract, layout, [].append)
+        continue_from(read_state(tmp_path / "out"), tmp_path / "out", config, abstract, layout, [].append)
     config.training.iterations = 4
     with pytest.raises(ConfigError, match=r"config\.training\.iterations is 4; allowed: above 4, the iterations that"):
-        continue_from(tmp_path / "out", config, abstract, layout, [].append)
+        continue_from(read_state(tmp_path / "out"), tmp_path / "out", config, abstract, layout, [].append)
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 
 from mpcc_jax.data.cache import cache_dir
 from mpcc_jax.evaluation.inception import SHAPES
+from mpcc_jax.tensor_files import ENDINGS, TensorFileError, read_tensors
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
@@ -127,33 +128,6 @@ def download(target, url=URL):
     return target
 
 
-def _read_torch(path):
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            f"reading {path} needs PyTorch, which is not installed: pip install torch --index-url "
-            "https://download.pytorch.org/whl/cpu. Or convert it elsewhere to .npz or .safetensors with the same names."
-        ) from error
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-
-
-def _read_safetensors(path):
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def _read_npz(path):
-    # NumPy leaves a file open that it opened itself and finds damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return dict(stored.items())
-
-
-_READERS = {".pth": _read_torch, ".safetensors": _read_safetensors, ".npz": _read_npz}
-
-
 def _problem(name, array):
     """What is wrong with one tensor, or None."""
     if array.shape != SHAPES[name]:
@@ -196,9 +170,8 @@ def read_weights(path):
         missing, superfluous, of another shape or not finite.
     """
     path = pathlib.Path(path)
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise WeightsError(f"weights of Inception in {path}: allowed endings are {', '.join(_READERS)}.")
+    if path.suffix not in ENDINGS:
+        raise WeightsError(f"weights of Inception in {path}: allowed endings are {', '.join(ENDINGS)}.")
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -211,11 +184,9 @@ def read_weights(path):
             f"{expected}. The download was probably cut off: remove the file and fetch it again."
         )
     try:
-        tensors = reader(path)
-    except WeightsError:
-        raise
-    except Exception as error:  # every reader has its own kinds for a damaged file
-        raise WeightsError(f"{path} is damaged or of another kind than {path.suffix} ({error}).") from error
+        tensors = read_tensors(path)
+    except TensorFileError as error:
+        raise WeightsError(f"weights of Inception: {error}") from error
     tensors = {name: array for name, array in tensors.items() if not name.endswith("num_batches_tracked")}
     _check(tensors, path)
     params = {name: np.asarray(tensors[name], np.float32) for name in SHAPES}

@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import pathlib
-import platform
 import sys
 import time
 import warnings
@@ -31,6 +30,7 @@ from mpcc_jax.evaluation.scores import over_seeds
 from mpcc_jax.outputs import check_output
 from mpcc_jax.reproduce.classical import METHODS, reduce_images
 from mpcc_jax.reproduce.errors import ReproduceError
+from mpcc_jax.reproduce.provenance import processor_name
 from mpcc_jax.workdir import WorkdirError, write_json
 
 RESOLUTIONS = {"digits": 8}  # as in configs/; all other experiments have the default's
@@ -63,6 +63,8 @@ def measure(name, images, labels, num_clusters, seed):
         chosen = np.sort(np.random.default_rng(seed).choice(len(images), method.sample, replace=False))
         images, labels = images[chosen], labels[chosen]
     settings = {**method.settings, "num_clusters": num_clusters}
+    if method.sample is not None:
+        settings["sample"] = method.sample
     started, worked = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -93,11 +95,8 @@ def describe_hardware():
     import sklearn.cluster  # noqa: F401 (loads the libraries whose threads are counted)
     from threadpoolctl import threadpool_info
 
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": named[0] if named else platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": max(pool["num_threads"] for pool in threadpool_info()),
     }

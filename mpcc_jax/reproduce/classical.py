@@ -60,93 +60,22 @@ def reduce_images(images, seed):
     return Reduction(features[:, :count].astype(np.float64), float(held[count - 1]), rule)
 
 
-def _kmeans(features, num_clusters, seed):
+def _kmeans(features, num_clusters, seed, **settings):
     from sklearn.cluster import KMeans
 
-    return KMeans(num_clusters, n_init=RESTARTS, max_iter=MOST_ITERATIONS, random_state=seed).fit_predict(features)
+    return KMeans(num_clusters, random_state=seed, **settings).fit_predict(features)
 
 
-def _gaussian_mixture(images, num_clusters, seed, covariance):
+def _gaussian_mixture(features, num_clusters, seed, **settings):
     from sklearn.mixture import GaussianMixture
 
-    features = reduce_images(images, seed).features
-    mixture = GaussianMixture(num_clusters, covariance_type=covariance, max_iter=MOST_ITERATIONS, random_state=seed)
-    return mixture.fit_predict(features)
+    return GaussianMixture(num_clusters, random_state=seed, **settings).fit_predict(features)
 
 
-def fit_kmeans_pixels(images, num_clusters, seed):
-    """k-means on the pixels, the best of ten starts.
-
-    Args:
-      images: uint8, [N, H, W, C].
-      num_clusters: K.
-      seed: of the starts.
-
-    Returns:
-      Clusters, integers in [0, K), [N].
-    """
-    return _kmeans(flatten_images(images), num_clusters, seed)
-
-
-def fit_kmeans_pca(images, num_clusters, seed):
-    """k-means on the principal components, the best of ten starts.
-
-    Args:
-      images: uint8, [N, H, W, C].
-      num_clusters: K.
-      seed: of the starts.
-
-    Returns:
-      Clusters, integers in [0, K), [N].
-    """
-    return _kmeans(reduce_images(images, seed).features, num_clusters, seed)
-
-
-def fit_gaussian_mixture_full(images, num_clusters, seed):
-    """A Gaussian mixture with full covariances on the principal components, started from k-means.
-
-    Args:
-      images: uint8, [N, H, W, C].
-      num_clusters: K.
-      seed: of the start.
-
-    Returns:
-      Clusters, integers in [0, K), [N].
-    """
-    return _gaussian_mixture(images, num_clusters, seed, "full")
-
-
-def fit_gaussian_mixture_diagonal(images, num_clusters, seed):
-    """A Gaussian mixture with diagonal covariances on the principal components, started from k-means.
-
-    Args:
-      images: uint8, [N, H, W, C].
-      num_clusters: K.
-      seed: of the start.
-
-    Returns:
-      Clusters, integers in [0, K), [N].
-    """
-    return _gaussian_mixture(images, num_clusters, seed, "diag")
-
-
-def fit_spectral(images, num_clusters, seed):
-    """Spectral clustering of the pixels over the graph of the nearest neighbours.
-
-    Args:
-      images: uint8, [N, H, W, C]; all pairs of a few thousand are affordable.
-      num_clusters: K.
-      seed: of the eigensolver and of the k-means on its vectors.
-
-    Returns:
-      Clusters, integers in [0, K), [N].
-    """
+def _spectral(features, num_clusters, seed, **settings):
     from sklearn.cluster import SpectralClustering
 
-    spectral = SpectralClustering(
-        num_clusters, affinity="nearest_neighbors", n_neighbors=NEIGHBORS, n_init=RESTARTS, random_state=seed
-    )
-    return spectral.fit_predict(flatten_images(images))
+    return SpectralClustering(num_clusters, random_state=seed, **settings).fit_predict(features)
 
 
 class Method(NamedTuple):
@@ -154,34 +83,50 @@ class Method(NamedTuple):
 
     Attributes:
       title: for people.
-      fit: function of images, K and seed that returns clusters.
+      cluster: function of features, [N, n], K, seed and settings that returns clusters.
       settings: what scikit-learn is given, by its names.
-      reduced: whether it looks at principal components.
+      reduced: whether it looks at principal components, not at pixels.
       sample: at most so many images, drawn by the seed; None is all.
     """
 
     title: str
-    fit: object
+    cluster: object
     settings: dict
     reduced: bool = False
     sample: int | None = None
 
+    def fit(self, images, num_clusters, seed):
+        """Clusters images, of which it sees no labels.
+
+        Args:
+          images: uint8, [N, H, W, C].
+          num_clusters: K.
+          seed: of the starts, and of the principal components.
+
+        Returns:
+          Clusters, integers in [0, K), [N].
+        """
+        features = reduce_images(images, seed).features if self.reduced else flatten_images(images)
+        return self.cluster(features, num_clusters, seed, **self.settings)
+
 
 _KMEANS = {"n_init": RESTARTS, "max_iter": MOST_ITERATIONS}
 _MIXTURE = {"n_init": 1, "init_params": "kmeans", "max_iter": MOST_ITERATIONS}
+_SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": NEIGHBORS, "n_init": RESTARTS}
 METHODS = {
-    "kmeans_pixels": Method("k-means, pixels", fit_kmeans_pixels, _KMEANS),
-    "kmeans_pca": Method("k-means, PCA", fit_kmeans_pca, _KMEANS, reduced=True),
+    "kmeans_pixels": Method("k-means, pixels", _kmeans, _KMEANS),
+    "kmeans_pca": Method("k-means, PCA", _kmeans, _KMEANS, reduced=True),
     "gaussian_mixture_full": Method(
-        "Gaussian mixture, full covariance, PCA", fit_gaussian_mixture_full, _MIXTURE, reduced=True
+        "Gaussian mixture, full covariance, PCA",
+        _gaussian_mixture,
+        {"covariance_type": "full", **_MIXTURE},
+        reduced=True,
     ),
     "gaussian_mixture_diagonal": Method(
-        "Gaussian mixture, diagonal covariance, PCA", fit_gaussian_mixture_diagonal, _MIXTURE, reduced=True
+        "Gaussian mixture, diagonal covariance, PCA",
+        _gaussian_mixture,
+        {"covariance_type": "diag", **_MIXTURE},
+        reduced=True,
     ),
-    "spectral": Method(
-        "spectral clustering, pixels",
-        fit_spectral,
-        {"affinity": "nearest_neighbors", "n_neighbors": NEIGHBORS, "n_init": RESTARTS, "sample": SPECTRAL_SAMPLE},
-        sample=SPECTRAL_SAMPLE,
-    ),
+    "spectral": Method("spectral clustering, pixels", _spectral, _SPECTRAL, sample=SPECTRAL_SAMPLE),
 }

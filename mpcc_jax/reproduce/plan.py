@@ -9,9 +9,10 @@ from mpcc_jax.config import validate
 from mpcc_jax.config_file import load_config
 from mpcc_jax.reproduce.arms import set_arm
 from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.reproduce.records import FAILED, FINISHED, differing_fields, read_json, record_path, settings_of
+from mpcc_jax.reproduce.records import FAILED, FINISHED, read_json, record_path
 from mpcc_jax.reproduce.scales import find_scale
 from mpcc_jax.training.weights import find_checkpoints
+from mpcc_jax.workdir import differing_fields, settings_of
 
 # How far a run has come, in this order.
 DONE, TRAINED, HALF_DONE, NEW = "finished", "trained, to be measured", "half done", "not begun"

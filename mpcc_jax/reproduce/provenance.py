@@ -20,6 +20,14 @@ ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ("mpcc_jax", "configs", "launch.py")
 
 
+def processor_name():
+    """Returns the name of the processor, as the system knows it."""
+    facts = pathlib.Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def describe_hardware():
     """What this process computes on.
 
@@ -29,10 +37,7 @@ def describe_hardware():
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"{len(devices)} x {devices[0].device_kind}"
-    facts = pathlib.Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or platform.machine()}"
+    return f"{os.cpu_count()} cores of {processor_name()}"
 
 
 def read_commit(root=ROOT):

@@ -2,45 +2,10 @@
 
 import json
 
-from mpcc_jax.config import default_config
 from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.workdir import INCIDENTAL, flatten
+from mpcc_jax.workdir import differing_fields, settings_of
 
 FINISHED, FAILED = "finished", "failed"
-
-
-def settings_of(config):
-    """A configuration as JSON holds it.
-
-    Args:
-      config: the configuration.
-
-    Returns:
-      Nested dictionaries.
-    """
-    return json.loads(config.to_json_best_effort())
-
-
-def differing_fields(before, now, but=()):
-    """Where two runs differ in what is computed.
-
-    Args:
-      before, now: settings, nested dictionaries.
-      but: fields that do not count.
-
-    Returns:
-      Texts, one per field; empty if they are the same.
-    """
-    # A field that is newer than the run has its default: that is what the run did.
-    before = {**flatten(settings_of(default_config())), **flatten(before)}
-    now = flatten(now)
-    return [
-        f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}"
-        for field in {**before, **now}
-        if before.get(field, "(no such field)") != now.get(field, "(none)")
-        and field not in but
-        and not field.startswith(INCIDENTAL)
-    ]
 
 
 def read_json(path):

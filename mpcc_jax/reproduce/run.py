@@ -10,10 +10,10 @@ from mpcc_jax.generation import measure, plan_measurement
 from mpcc_jax.inference import load
 from mpcc_jax.reproduce.plan import read_results
 from mpcc_jax.reproduce.provenance import begin_session, describe_run
-from mpcc_jax.reproduce.records import FAILED, FINISHED, read_json, settings_of
+from mpcc_jax.reproduce.records import FAILED, FINISHED, read_json
 from mpcc_jax.training.checkpoints import CheckpointError
 from mpcc_jax.training.loop import NonFiniteError
-from mpcc_jax.workdir import write_json
+from mpcc_jax.workdir import settings_of, write_json
 
 STOPPED = "stopped"
 # What one run may die of while the others go on.

@@ -1,7 +1,7 @@
 """The study of conventions: the paper's variant, the released code's, and single differences, on the same data."""
 
 from mpcc_jax.reproduce.statistics import spread, welch
-from mpcc_jax.reproduce.summary import describe_failures, describe_runs, finished, gather, value_of
+from mpcc_jax.reproduce.summary import describe_found, finished, gather, value_of
 
 BASE = "paper"
 # Score, heading and factor.
@@ -55,11 +55,5 @@ def summarize_study(table, options):
             | summarize_arm(finished(records), None if arm == BASE else base[row.name])
             for row, arm, records in found
         ],
-        "runs": [
-            {"row": row.name, "label": row.label, "arm": arm, **describe_runs(finished(records))}
-            for row, arm, records in found
-            if finished(records)
-        ],
-        "failed": describe_failures(found),
-        "left_out": left_out,
+        **describe_found(found, left_out),
     }

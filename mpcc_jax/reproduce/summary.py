@@ -164,6 +164,26 @@ def describe_failures(found):
     ]
 
 
+def describe_found(found, left_out):
+    """What every table says under its figures.
+
+    Args:
+      found, left_out: from `gather`.
+
+    Returns:
+      A dictionary that JSON can hold: "runs", "failed" and "left_out".
+    """
+    return {
+        "runs": [
+            {"row": row.name, "label": row.label, "arm": arm, **describe_runs(finished(records))}
+            for row, arm, records in found
+            if finished(records)
+        ],
+        "failed": describe_failures(found),
+        "left_out": left_out,
+    }
+
+
 def summarize_table(table, options):
     """All that a table of the paper shows.
 
@@ -184,11 +204,5 @@ def summarize_table(table, options):
             # AIM has no clusters, so no accuracy.
             if not row.published or name in row.published
         ],
-        "runs": [
-            {"row": row.name, "label": row.label, "arm": arm, **describe_runs(finished(records))}
-            for row, arm, records in found
-            if finished(records)
-        ],
-        "failed": describe_failures(found),
-        "left_out": left_out,
+        **describe_found(found, left_out),
     }

@@ -226,7 +226,7 @@ def test_long_lists_of_wrong_tensors_are_cut(tmp_path):
         ("mine.npz", b"not a zip", "damaged or of another kind"),
         ("mine.npz", b"PK\x03\x04" + bytes(500), "damaged or of another kind"),
         ("mine.safetensors", b"\xff" * 20, "damaged or of another kind"),
-        ("mine.h5", b"", r"allowed endings are \.pth, \.safetensors, \.npz"),
+        ("mine.h5", b"", r"allowed endings are \.npz, \.safetensors, \.pth"),
     ],
 )
 def test_damaged_and_unknown_files(tmp_path, name, content, message):

@@ -4,8 +4,8 @@ import numpy as np
 
 from mpcc_jax.reproduce.catalogue import Published, Row, Table
 from mpcc_jax.reproduce.plan import Options, configure
-from mpcc_jax.reproduce.records import FINISHED, record_path, settings_of
-from mpcc_jax.workdir import write_json
+from mpcc_jax.reproduce.records import FINISHED, record_path
+from mpcc_jax.workdir import settings_of, write_json
 
 # As many as in tests/test_experiment.py, so that both have the same programs.
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)

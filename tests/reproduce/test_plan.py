@@ -7,8 +7,7 @@ from mpcc_jax.config_file import load_config
 from mpcc_jax.reproduce.catalogue import DIGITS
 from mpcc_jax.reproduce.errors import ReproduceError
 from mpcc_jax.reproduce.plan import DONE, HALF_DONE, NEW, TRAINED, configure, inspect, plan_runs
-from mpcc_jax.reproduce.records import settings_of
-from mpcc_jax.workdir import check_same_config
+from mpcc_jax.workdir import check_same_config, settings_of
 from tests.reproduce.examples import make_options, make_record, make_row, write_record
 
 

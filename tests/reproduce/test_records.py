@@ -3,7 +3,8 @@ import pytest
 from mpcc_jax.config import default_config
 from mpcc_jax.reproduce.errors import ReproduceError
 from mpcc_jax.reproduce.plan import configure
-from mpcc_jax.reproduce.records import differing_fields, read_json, read_records, settings_of
+from mpcc_jax.reproduce.records import read_json, read_records
+from mpcc_jax.workdir import differing_fields, settings_of
 from tests.reproduce.examples import make_options, make_record, make_row, write_record
 
 

@@ -4,8 +4,8 @@ from mpcc_jax.config_file import load_config
 from mpcc_jax.reproduce.catalogue import DIGITS, TABLES
 from mpcc_jax.reproduce.errors import ReproduceError
 from mpcc_jax.reproduce.plan import configure
-from mpcc_jax.reproduce.records import differing_fields, settings_of
 from mpcc_jax.reproduce.scales import CPU, find_scale
+from mpcc_jax.workdir import differing_fields, settings_of
 from tests.reproduce.examples import make_options
 
 ROWS = {row.name: row for table in TABLES.values() for row in table.rows}
