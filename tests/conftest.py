@@ -20,8 +20,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR take
-# half of the compiling that is left; a newer jaxlib may not know the flag, and would end the process.
+# Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR
+# take half of the compiling that is left; a newer jaxlib may not know the flag, and would end the process.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
