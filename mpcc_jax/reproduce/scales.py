@@ -31,7 +31,7 @@ SMALL_GRAY = Scale(
         "training.encoder_steps": 2,
         "training.learning_rate": 4e-4,
         "training.prior_learning_rate": 3.2e-3,
-        "training.iterations": 10_000,
+        "training.iterations": 5000,
         "training.iterations_per_call": 20,
         "ema.decay": 0.999,
     },
