@@ -1,5 +1,6 @@
 """What XLA is told when it compiles the networks, platform by platform."""
 
+import concurrent.futures
 import functools
 
 import jax
@@ -30,3 +31,20 @@ def compiler_options():
       A dictionary for `compiler_options`.
     """
     return dict(_accepted(jax.default_backend()))
+
+
+def compile_ahead(function, *arguments):
+    """Traces a function here, and begins to compile it in a thread: XLA needs neither JAX's settings nor Python's lock.
+
+    Args:
+      function: from `jax.jit`.
+      *arguments: arrays, or `jax.ShapeDtypeStruct`s.
+
+    Returns:
+      A `concurrent.futures.Future` of the compiled function.
+    """
+    lowered = function.lower(*arguments)
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    compiled = executor.submit(lowered.compile)
+    executor.shutdown(wait=False)
+    return compiled

@@ -19,12 +19,10 @@ from mpcc_jax.logs import RunLog
 from mpcc_jax.mesh import Layout, make_layout, member, on_one_device
 from mpcc_jax.monitor import Monitor
 from mpcc_jax.pictures import draw_pictures
-from mpcc_jax.state_files import ExportedState, is_exported, read_state
-from mpcc_jax.state_transfer import continue_from
+from mpcc_jax.start import first_state, prepare_start
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm, init_state
-from mpcc_jax.training.weights import read_weights, with_weights
+from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm
 from mpcc_jax.workdir import check_same_config, flatten, prepare_workdir, settings_of, write_json
 
 
@@ -150,16 +148,16 @@ def train(config, workdir, display=None, dataset=None, *, override=False, init_f
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
     started = time.monotonic()
     trainer = _trainer(run, placement)
-    newest = max(run.checkpoints.iterations, default=0)
-    # Read now: its mistakes come before compiling.
-    given, origin = _read_origin(init_from) if init_from and not newest else (None, None)
+    # Before the training is traced, which is Python's work: XLA compiles the first state meanwhile.
+    prepared = prepare_start(run, init_from)
+    newest = prepared.iteration
     if newest < config.training.iterations:
         trainer.compile_ahead(abstract_state(run.algorithm, layout), newest, _pause(config, newest))
     # While XLA compiles.
     if is_writer():
         sheet = run.workdir / "data.png"
         report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
-    state, start, origin = _first_state(run, given, origin)
+    state, start, origin = first_state(run, prepared)
     display.introduce(run, loading_seconds, placement, start, origin)
     state, done = _train(run, trainer, state, start)
     if done < config.training.iterations:
@@ -191,25 +189,6 @@ def _open(config, workdir, display, dataset, layout, *, override):
     algorithm = build_algorithm(config, dataset.images.shape[-1])
     keys = [split_seed(seed) for seed in seeds]
     return Run(config, workdir, display, dataset, sample, layout, seeds, keys, algorithm, checkpoints)
-
-
-def _read_origin(init_from):
-    """A whole state of another run or its weights, and where they are."""
-    return (read_state(init_from), init_from) if is_exported(init_from) else read_weights(init_from)
-
-
-def _first_state(run, given, origin):
-    """The state to go on from, its iterations, and what of another run it or its weights are from."""
-    abstract = abstract_state(run.algorithm, run.layout)
-    restored = run.checkpoints.restore(abstract, run.display.warn)
-    if restored is not None:
-        run.checkpoints.forget_after(restored[1])
-        return *restored, None
-    if isinstance(given, ExportedState):
-        return *continue_from(given, origin, run.config, abstract, run.layout, run.display.warn), origin
-    key = run.layout.replicate_keys(*(keys.init for keys in run.keys))
-    state = init_state(run.algorithm, key, run.layout)
-    return (state if given is None else with_weights(state, given, run.layout, origin)), 0, origin
 
 
 def next_stop(done, total, *intervals):

@@ -23,7 +23,8 @@ def _choose_latents(prior, key):
     """The fixed draws behind the sample sheets: a row per component."""
     rows = np.linspace(0, prior.num_components - 1, min(prior.num_components, SHEET_CLUSTERS)).astype(np.int32)
     y = np.repeat(rows, SHEET_COLUMNS)
-    return Latents(y, np.asarray(draw_latents(key, y.shape, prior).eps))
+    draw = jax.jit(lambda key: draw_latents(key, y.shape, prior).eps)  # in one program, without the y that it draws
+    return Latents(y, np.asarray(draw(key)))
 
 
 def memory_in_use():
@@ -75,7 +76,7 @@ class Monitor:
         self._window, self._several, self._num_seeds = Window(layout.num_seeds), several, layout.num_seeds
         self._alarms = [Alarms(config) for _ in range(layout.num_seeds)]
         self._logged = self._drawn = start
-        self._mark = None
+        self._mark, self._looked = None, False
 
     def _due(self, done, before, every):
         return bool(every) and (done // every > before // every or done == self._config.training.iterations)
@@ -96,6 +97,8 @@ class Monitor:
         if self._due(done, self._logged, self._config.logging.every):
             self._logged = done
             line = {**self._window.read(), **self._look(state, self._probe)}
+            if not self._looked:  # that compiled, so this line has no speed
+                self._mark, self._looked = None, True
         if self._config.logging.tensorboard and self._due(done, self._drawn, self._config.logging.images_every):
             self._drawn = done
             sheet = self._draw(state, self._latents)

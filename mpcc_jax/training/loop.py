@@ -1,10 +1,10 @@
 """The loop around the compiled iterations: dispatch the next call, then read and check the metrics of the last."""
 
-import concurrent.futures
 import contextlib
 
 import numpy as np
 
+from mpcc_jax.compilation import compile_ahead
 from mpcc_jax.training.iteration import compile_train_many
 
 # In the order of Algorithm 1: what breaks first breaks the rest.
@@ -84,11 +84,7 @@ class Trainer:
         """
         with contextlib.closing(self.loader.calls(start, stop, self.iterations_per_call)) as calls:
             examples = next(calls)
-        # Traced here, where the settings of JAX are the caller's; XLA needs neither them nor Python's lock.
-        lowered = self._program.lower(state, examples, self.noise_key)
-        executor = concurrent.futures.ThreadPoolExecutor(1)
-        self._ahead = (examples.images.shape, executor.submit(lowered.compile))
-        executor.shutdown(wait=False)
+        self._ahead = (examples.images.shape, compile_ahead(self._program, state, examples, self.noise_key))
 
     def _program_for(self, examples):
         if self._ahead is not None and examples.images.shape == self._ahead[0]:
@@ -103,8 +99,8 @@ class Trainer:
           start, stop: iterations.
           report: called with (iterations finished, metrics by name, each [(seeds,) iterations of the call], what
             `observe` returned) after every call, while the next one is running.
-          observe: called with (iterations finished, state, metrics on the device) right after a call was dispatched. It
-            may dispatch programs of its own on the state, and must not wait for them.
+          observe: called with (iterations finished, state, metrics on the device) while that call is running. It may
+            dispatch programs of its own on the state, and must not wait for them.
           should_stop: asked after every call whether to stop early.
 
         Returns:
@@ -117,10 +113,10 @@ class Trainer:
         for examples in self.loader.calls(start, stop, self.iterations_per_call):
             state, metrics = self._program_for(examples)(state, examples, self.noise_key)
             first, done = done, done + next(iter(metrics.values())).shape[-1]
-            observed = observe(done, state, metrics)
+            # Before observing, which may compile.
             if pending is not None:
                 self._read(*pending, report)
-            pending = (first, done, metrics, observed)
+            pending = (first, done, metrics, observe(done, state, metrics))
             if should_stop():
                 break
         if pending is not None:

@@ -1,5 +1,7 @@
 """The randomness of an iteration, drawn outside it: y and eps of lines 9-10, 14-15 and 19-20 of Algorithm 1."""
 
+import functools
+import operator
 from typing import NamedTuple
 
 import chex
@@ -60,12 +62,16 @@ def draw_noise(algorithm, key, iteration):
       A `Noise`.
     """
     keys = jax.random.split(jax.random.fold_in(key, iteration), 3)
-    batch, prior = algorithm.batch_size, algorithm.model.prior
-    return Noise(
-        draw_latents(keys[0], (algorithm.discriminator_steps, batch), prior),
-        draw_latents(keys[1], (batch,), prior),
-        draw_latents(keys[2], (algorithm.encoder_steps, batch), prior),
-    )
+    critic, encoder = algorithm.discriminator_steps, algorithm.encoder_steps
+    # The same for all phases, and then cut: XLA compiles one generator instead of three, and a draw does not depend on
+    # how many follow it.
+    shape = (max(critic, encoder), algorithm.batch_size)
+    latents = jax.vmap(functools.partial(draw_latents, shape=shape, prior=algorithm.model.prior))(keys)
+
+    def cut(*index):
+        return jax.tree.map(operator.itemgetter(index), latents)
+
+    return Noise(cut(0, slice(critic)), cut(1, 0), cut(2, slice(encoder)))
 
 
 def split_noise(noise, layout):

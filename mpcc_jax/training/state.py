@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mpcc_jax.compilation import compile_ahead
 from mpcc_jax.config import resolve_conventions
 from mpcc_jax.conventions import Conventions
 from mpcc_jax.data.augmentation import Augmentation
@@ -150,10 +151,16 @@ def _first_state(algorithm, key):
     return assemble_state(algorithm, *init(algorithm.model, key))
 
 
+# The same function for the same algorithm, so that its shapes and its program are of one trace.
+@functools.lru_cache(maxsize=8)
+def _first_state_of(algorithm):
+    return functools.partial(_first_state, algorithm)
+
+
 @functools.cache
 def _shapes(algorithm, double):
     del double  # part of the key: the types depend on it
-    return jax.eval_shape(functools.partial(_first_state, algorithm), jax.random.key(0))
+    return jax.eval_shape(_first_state_of(algorithm), jax.random.key(0))
 
 
 def state_shapes(algorithm):
@@ -169,14 +176,14 @@ def state_shapes(algorithm):
 
 
 @functools.lru_cache(maxsize=8)
-def _compile_first_state(algorithm, layout):
-    program, shardings = functools.partial(_first_state, algorithm), None
+def _first_state_program(algorithm, layout):
+    program, shardings = _first_state_of(algorithm), {}
     if layout is not None:
         program = jax.vmap(program) if layout.num_seeds > 1 else program
-        shardings = layout.state(state_shapes(algorithm))
+        shardings = {"in_shardings": layout.by_seed, "out_shardings": layout.state(state_shapes(algorithm))}
     # It runs once, so compiling it quickly (5 s against 12 s on 2 cores) beats running it quickly.
     options = {"xla_backend_optimization_level": 0}
-    return jax.jit(program, out_shardings=shardings, compiler_options=options)
+    return jax.jit(program, **shardings, compiler_options=options)
 
 
 def init_state(algorithm, key, layout=None):
@@ -190,7 +197,20 @@ def init_state(algorithm, key, layout=None):
     Returns:
       A `TrainState`, with a leading axis if the layout has several runs.
     """
-    return _compile_first_state(algorithm, layout)(key)
+    return _first_state_program(algorithm, layout)(key)
+
+
+def compile_first_state(algorithm, key, layout):
+    """Begins to compile what `init_state` runs, so that the caller can trace other programs meanwhile.
+
+    Args:
+      algorithm, key, layout: as for `init_state`.
+
+    Returns:
+      A `concurrent.futures.Future` of a function of the key.
+    """
+    # Not the key itself: on a mesh it is of another type than the one that the shapes were traced with.
+    return compile_ahead(_first_state_program(algorithm, layout), jax.ShapeDtypeStruct(key.shape, key.dtype))
 
 
 def abstract_state(algorithm, layout):

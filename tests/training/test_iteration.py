@@ -1,5 +1,6 @@
 """One iteration of the paper's variant against stored numbers, and the same under jit, scan, pmap and sharding."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -12,7 +13,7 @@ import pytest
 from mpcc_jax.data.loaders import DeviceLoader
 from mpcc_jax.data.sampler import epoch_order, gather, to_batch
 from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
-from mpcc_jax.training.noise import Noise, draw_noise
+from mpcc_jax.training.noise import Noise, draw_latents, draw_noise
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
 from tests.conftest import SMALL_IMAGES, assert_trees_close, draw_inputs, layout_of, random_variables, tiny_config
 
@@ -131,6 +132,14 @@ def test_noise_depends_on_seed_and_iteration(algorithm):
     large = draw_noise(build_algorithm(large_batch(), 1), key, 0)
     counts = np.bincount(np.asarray(large.discriminator.y).ravel(), minlength=3)
     assert np.all(np.abs(counts / counts.sum() - 1 / 3) < 0.03)
+
+
+def test_noise_is_what_each_phase_would_draw_alone(algorithm):
+    key, prior = jax.random.key(1), algorithm.model.prior
+    noise = draw_noise(dataclasses.replace(algorithm, discriminator_steps=3), key, 7)
+    keys = jax.random.split(jax.random.fold_in(key, 7), 3)
+    alone = Noise(*map(functools.partial(draw_latents, prior=prior), keys, [(3, 8), (8,), (2, 8)]))
+    jax.tree.map(np.testing.assert_array_equal, noise, alone)
 
 
 def large_batch():
