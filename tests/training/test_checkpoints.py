@@ -112,14 +112,19 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
 
 def test_what_a_killed_process_left_is_not_a_checkpoint(tmp_path):
     save(tmp_path, 10)
-    shutil.copytree(tmp_path / "10", tmp_path / "20.orbax-checkpoint-tmp")
+    left = tmp_path / "20.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "10", left)
     reader = Checkpoints(tmp_path, read_only=True)
     assert reader.restore(abstract(make_state(0)), pytest.fail)[1] == 10
     reader.close()
-    assert (tmp_path / "20.orbax-checkpoint-tmp").exists(), "it may be of a run that is still going on"
-    (_, iteration), warnings, _ = restore(tmp_path)
-    assert (iteration, warnings) == (10, [])
-    assert not (tmp_path / "20.orbax-checkpoint-tmp").exists()
+    assert left.exists(), "it may be of a run that is still going on"
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(abstract(make_state(0)), pytest.fail)[1] == 10
+    # Orbax removes it in a thread, and waits for that when it saves.
+    checkpoints.save(make_state(30), 30, {"seed": 1})
+    checkpoints.close()
+    assert not left.exists()
+    assert restore(tmp_path)[2] == [10, 30]
 
 
 def test_a_full_disk_stops_with_a_message_and_leaves_the_earlier_ones(tmp_path):
