@@ -1,4 +1,4 @@
-"""What XLA is told when it compiles the networks, platform by platform."""
+"""What XLA is told when it compiles the networks, platform by platform; and compiling while Python goes on."""
 
 import concurrent.futures
 import functools

@@ -13,7 +13,7 @@ from mpcc_jax.training.weights import read_weights, with_weights
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What is known before anything is compiled.
+    """What is known before the training is traced.
 
     Attributes:
       iteration: of the newest checkpoint of the run itself; 0 if there is none.
