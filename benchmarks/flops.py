@@ -4,9 +4,9 @@ python -m benchmarks.flops [--config configs/mnist.py ...] [--precision bfloat16
 
 Two counts stand side by side. "published" is the architecture as the paper's tables 5 to 7 have it, counted plainly: a
 backward pass is twice a forward pass. "rewritten" is what computes the same numbers with less: 1x1 shortcuts at the
-lower resolution, 3x3 + average pooling as one 4x4 convolution of stride 2, nearest upsampling + 3x3 as four 2x2
-convolutions (bilinear saves nothing), and no gradient that nobody asks for: of images in the discriminator's and the
-encoder's steps, of latents where the prior has nothing to learn.
+lower resolution, 3x3 + average pooling as a 3x3 convolution of stride 2, upsampling + 3x3 as four 2x2 convolutions
+(bilinear with corrections at the borders, from 8x8 on), and no gradient that nobody asks for: of images in the
+discriminator's and the encoder's steps, of latents where the prior has nothing to learn.
 
 Counted are the products of convolutions and linear layers, zeros at the borders included; a multiply-add is 2 FLOP.
 Left out: elementwise work, sums, and the power iterations' products of matrix and vector (below 0.2 % of the rewritten
@@ -25,6 +25,7 @@ import jax
 from benchmarks.floor import DEVICES, shortest, utilisation
 from mpcc_jax.config import resolve_conventions, validate
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
+from mpcc_jax.networks.resampling import SMALLEST_BILINEAR
 
 CONFIGS = [f"configs/{name}.py" for name in ("digits", "mnist", "fashion_mnist", "omniglot100", "cifar10", "cifar20")]
 PARAMETER_BYTES = 4
@@ -98,13 +99,22 @@ def _discriminator_blocks(part, stages, size, width, channels, rewritten):
         if stage.resample or width != features:
             shortcut = f"{name}.conv_shortcut"
             layers.append(_convolution(shortcut, 1, (width, features), (size, written), written**2, source))
-        products = 4**2 * low**2 if rewritten and stage.resample else 3**2 * size**2
+        products = 3**2 * low**2 if rewritten and stage.resample else 3**2 * size**2
         layers += [
             _convolution(f"{name}.conv1", 3, (width, features), (size, size), 3**2 * size**2, source),
             _convolution(f"{name}.conv2", 3, (features, features), (size, written), products),
         ]
         size, width = low, features
     return layers, size, width
+
+
+def _upsampling_products(size, nearest):
+    """Products per pair of maps of upsampling from a size and 3x3."""
+    if nearest:
+        return 4 * 2**2 * size**2
+    if size < SMALLEST_BILINEAR:
+        return 3**2 * (2 * size) ** 2
+    return 4 * 2**2 * (size + 1) ** 2 + 4 * 3 * 2 * size  # one pixel beyond the image, and its four borders
 
 
 def _generator_layers(config, image_channels, rewritten):
@@ -128,7 +138,7 @@ def _generator_layers(config, image_channels, rewritten):
         read = size if rewritten else high  # upsampling is fused, or comes first
         if stage.resample or width != features:
             layers.append(_convolution(f"{name}.conv_shortcut", 1, (width, features), (read, read), read**2))
-        products = 4 * 2**2 * size**2 if rewritten and stage.resample and nearest else 3**2 * high**2
+        products = _upsampling_products(size, nearest) if rewritten and stage.resample else 3**2 * high**2
         layers += norm(f"{name}.norm1", width)
         layers.append(_convolution(f"{name}.conv1", 3, (width, features), (read, high), products))
         layers += norm(f"{name}.norm2", features)

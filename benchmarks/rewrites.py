@@ -4,7 +4,7 @@ python -m benchmarks.rewrites [--config configs/mnist.py] [--image_channels C] [
     [--variant paper|released] [--switches a,b]
 
 `config.speed` has a switch for each. One switch at a time is turned over, the others stay as they are by default; the
-ratio to read is on / off within a round. `subpixel` does something with --variant released alone.
+ratio to read is on / off within a round.
 """
 
 import argparse

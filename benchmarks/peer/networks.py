@@ -122,9 +122,9 @@ class Block(nn.Module):
         x = x.relu() if self.preactivation else x
         x = functional.conv2d(x, weight(self.conv1), self.conv1.bias, padding=1).relu_()
         if self.resample and self.rewritten:
-            # The mean of four shifted 3x3 kernels is the 3x3 kernel, padded and averaged: 4x4, stride 2.
-            pooled = functional.avg_pool2d(weight(self.conv2), 2, stride=1, padding=1)
-            return functional.conv2d(x, pooled, self.conv2.bias, stride=2, padding=1) + shortcut
+            # Means of all 2x2 windows commute with the convolution, which then needs every second pixel alone.
+            means = functional.avg_pool2d(x, 2, stride=1, padding=1)
+            return functional.conv2d(means, weight(self.conv2), self.conv2.bias, stride=2) + shortcut
         x = functional.conv2d(x, weight(self.conv2), self.conv2.bias, padding=1)
         return (functional.avg_pool2d(x, 2) if self.resample else x) + shortcut
 

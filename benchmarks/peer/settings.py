@@ -70,7 +70,7 @@ class Variant:
       compiled: the networks and losses through torch.compile.
       channels_last: NHWC in memory.
       batched: the passes of the frozen generator as one batch, with statistics and spectral norms per pass.
-      rewritten: 1x1 convolutions at the lower resolution, 3x3 + average pooling as one 4x4 convolution of stride 2.
+      rewritten: 1x1 convolutions at the lower resolution, 3x3 + average pooling as 3x3 of stride 2 after means.
       precision: "float32", "tf32" (CUDA) or "bf16" (autocast).
       graph: the iteration captured as one CUDA graph.
     """

@@ -5,12 +5,13 @@ the published order (in the generator after the upsampling, in the discriminator
 block) computes the same function with four times the work.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 
-from mpcc_jax.networks.convolution import average_pool, conv2d_average_pool, nearest_upsample_conv2d, upsample
+from mpcc_jax.networks.resampling import SMALLEST_BILINEAR, average_pool, conv2d_average_pool, upsample, upsample_conv2d
 from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv
 
@@ -46,8 +47,10 @@ class GeneratorBlock(nn.Module):
             shortcut = self.conv(self.features, kernel_size=(1, 1), name="conv_shortcut")(shortcut, train)
         shortcut = up(shortcut) if self.rewrites.shortcut_first else shortcut
         x = jax.nn.relu(self.norm(name="norm1")(x, condition, train))
-        if self.resample and self.upsampling == "nearest" and self.rewrites.subpixel:
-            x = self.conv(self.features, convolve=nearest_upsample_conv2d, name="conv1")(x, train)
+        worthwhile = self.upsampling == "nearest" or x.shape[1] >= SMALLEST_BILINEAR
+        if self.resample and self.rewrites.subpixel and worthwhile:
+            convolve = functools.partial(upsample_conv2d, method=self.upsampling)
+            x = self.conv(self.features, convolve=convolve, name="conv1")(x, train)
         else:
             x = self.conv(self.features, name="conv1")(up(x), train)
         x = jax.nn.relu(self.norm(name="norm2")(x, condition, train))
@@ -84,6 +87,6 @@ class DiscriminatorBlock(nn.Module):
         shortcut = shortcut if self.rewrites.shortcut_first else pool(shortcut)
         x = jax.nn.relu(x) if self.preactivation else x
         x = jax.nn.relu(self.conv(self.features, name="conv1")(x, train))
-        if self.resample and self.rewrites.pooled_kernel:
+        if self.resample and self.rewrites.pool_first:
             return self.conv(self.features, convolve=conv2d_average_pool, name="conv2")(x, train) + shortcut
         return pool(self.conv(self.features, name="conv2")(x, train)) + shortcut

@@ -54,14 +54,14 @@ def dot_products(eqn):
 
 
 def convolution_products(eqn):
-    assert eqn.params["window_strides"] == eqn.params["lhs_dilation"] == eqn.params["rhs_dilation"] == (1, 1)
     assert eqn.params["feature_group_count"] == eqn.params["batch_group_count"] == 1
     layout, output = eqn.params["dimension_numbers"], eqn.outvars[0].aval.shape
     images, kernel = (var.aval.shape for var in eqn.invars)
     batch, features, *positions = (output[axis] for axis in layout.out_spec)
     positions = math.prod(positions)
     if layout.lhs_spec[0] == 0:
-        # The input's gradient of a convolution without padding: more positions out than in, each seen once by each tap.
+        # An input's gradient may have more positions out than in, without padding or with zeros between them for a
+        # stride: each one in is seen once by each tap.
         positions = min(positions, math.prod(images[axis] for axis in layout.lhs_spec[2:]))
     return batch * features * positions * math.prod(kernel[axis] for axis in layout.rhs_spec[1:])
 
