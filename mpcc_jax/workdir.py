@@ -83,6 +83,8 @@ def read_run(workdir):
     settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
     config = default_config()
     try:
+        # Rewrites come and go from version to version, and none changes what is computed.
+        settings["speed"] = {name: value for name, value in settings.get("speed", {}).items() if name in config.speed}
         config.update(settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error

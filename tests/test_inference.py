@@ -15,7 +15,7 @@ from mpcc_jax.inference import InputError, load
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
 from mpcc_jax.training.checkpoints import CheckpointError
-from mpcc_jax.workdir import WorkdirError
+from mpcc_jax.workdir import WorkdirError, read_run
 from tests.conftest import SMALL_IMAGES, assert_trees_close
 from tests.trained import make_run, tiny_state, tiny_trained, trained_config
 
@@ -173,6 +173,8 @@ def test_runs_that_cannot_be_loaded(run, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         load(empty)
     settings = json.loads((empty / "config.json").read_text())
+    (empty / "config.json").write_text(json.dumps({**settings, "speed": {**settings["speed"], "of_old": True}}))
+    assert dict(read_run(empty)[0].speed) == settings["speed"]
     (empty / "config.json").write_text(json.dumps({**settings, "wings": 2}))
     with pytest.raises(ConfigError, match="not of this version"):
         load(empty)
