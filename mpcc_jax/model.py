@@ -33,6 +33,7 @@ class Model:
       share_blocks: whether the encoder runs on the discriminator's trunk or on one of its own.
       image_shape: (H, W, channels).
       power_iterations, spectral_epsilon: of the spectral norms.
+      batch_norm_momentum: weight of the newest batch in the running statistics.
       rewrites: the exact rewrites that are used.
       precision: of convolutions and matrix products.
     """
@@ -46,6 +47,7 @@ class Model:
     image_shape: tuple[int, int, int]
     power_iterations: int
     spectral_epsilon: float
+    batch_norm_momentum: float
     rewrites: Rewrites
     precision: Precision
 
@@ -128,6 +130,7 @@ def build_model(config, image_channels, conventions, axis_name=None):
         image_shape=(resolution, resolution, image_channels),
         power_iterations=settings.power_iterations,
         spectral_epsilon=settings.spectral_epsilon,
+        batch_norm_momentum=settings.batch_norm_momentum,
         rewrites=rewrites,
         precision=precision,
     )
@@ -190,6 +193,46 @@ def generate(model, params, buffers, z, y, *, train):
       Images in [-1, 1], [B, H, W, C], and the buffers.
     """
     return _run(model, model.generator, "generator", params, buffers, z, y, train=train)
+
+
+def generate_passes(model, params, buffers, z, y):
+    """`generate` in several training passes with the same parameters, as one batch.
+
+    Every pass has statistics and spectral norms of its own: a convolution runs on all of them with the raw kernel, and
+    sigma of each pass divides what comes out.
+
+    Args:
+      model: the `Model`.
+      params, buffers: dictionaries by part.
+      z: latents, [T, B, J].
+      y: components, integers, [T, B].
+
+    Returns:
+      Images in [-1, 1], [T, B, H, W, C], and the buffers after T passes.
+    """
+    variables = {"params": params["generator"], **buffers["generator"]}
+    spectral, statistics = variables.pop("spectral"), variables["batch_stats"]
+
+    def iterate(spectral, _):
+        norms = group_spectral_norms(params["generator"], spectral, model.power_iterations, model.spectral_epsilon)
+        return norms[1], norms[0]
+
+    def decode(sigmas, z, y):
+        with model.precision.scope():
+            variables_of_pass = {**variables, "pass_sigmas": sigmas}
+            return model.generator.apply(variables_of_pass, z, y, True, mutable=["batch_stats"])
+
+    keep = 1.0 - model.batch_norm_momentum
+
+    def follow(running, advanced):
+        """A pass by itself went from the first statistics; what it added is added to those of the pass before."""
+        added = jax.tree.map(lambda after, before: after - keep * before, advanced, statistics)
+        return jax.tree.map(lambda running, added: keep * running + added, running, added), None
+
+    spectral, sigmas = jax.lax.scan(iterate, spectral, length=z.shape[0])
+    images, advanced = jax.vmap(decode)(sigmas, z, y)
+    running, _ = jax.lax.scan(follow, statistics, advanced["batch_stats"])
+    return images, {**buffers, "generator": {"spectral": spectral, "batch_stats": running}}
 
 
 def discriminate(model, params, buffers, images, y, *, train):

@@ -95,7 +95,8 @@ class SpectralLayer(nn.Module):
     def normalised(self, kernel, train):
         """The kernel over sigma; stores u and sigma when training.
 
-        With a collection "sigmas" (from `group_spectral_norms`) sigma is read there, and nothing is stored.
+        With a collection "sigmas" (from `group_spectral_norms`) sigma is read there, and nothing is stored. With
+        "pass_sigmas" the kernel stays as it is, and `divided` is what divides.
 
         Args:
           kernel: [..., F].
@@ -104,6 +105,8 @@ class SpectralLayer(nn.Module):
         Returns:
           [..., F].
         """
+        if self.has_variable("pass_sigmas", "sigma"):
+            return self.rounded(kernel)
         if self.has_variable("sigmas", "sigma"):
             return self.rounded(kernel / self.get_variable("sigmas", "sigma"))
         u = self.variable("spectral", "u", lambda: jax.random.normal(self.make_rng("params"), kernel.shape[-1:]))
@@ -117,8 +120,14 @@ class SpectralLayer(nn.Module):
         """Args: x. Returns it as `dtype`."""
         return x if self.dtype is None else x.astype(self.dtype)
 
+    def divided(self, outputs):
+        """Args: outputs of the layer, linear in its kernel. Returns them over sigma, if the kernel was not divided."""
+        if self.has_variable("pass_sigmas", "sigma"):
+            return outputs / self.get_variable("pass_sigmas", "sigma")
+        return outputs
+
     def biased(self, outputs, fan_in):
-        """Adds the bias, if there is one.
+        """Adds the bias, if there is one, to the `divided` outputs.
 
         Args:
           outputs: [..., F].
@@ -127,6 +136,7 @@ class SpectralLayer(nn.Module):
         Returns:
           [..., F].
         """
+        outputs = self.divided(outputs)
         if not self.use_bias:
             return self.rounded(outputs)
         init: Callable = nn.initializers.zeros if self.bias_init == "zeros" else fan_in_uniform(fan_in)
@@ -171,4 +181,4 @@ class SpectralEmbed(SpectralLayer):
     def __call__(self, y, train):
         """Args: y integers [B]; train. Returns [B, F]."""
         table = self.param("embedding", KERNEL_INIT, (self.num_embeddings, self.features))
-        return self.normalised(table.T, train).T[y]
+        return self.rounded(self.divided(self.normalised(table.T, train).T[y]))

@@ -10,7 +10,7 @@ from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.sampler import to_batch
 from mpcc_jax.training.noise import draw_noise, split_noise
-from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step, update_ema
+from mpcc_jax.training.phases import discriminator_steps, encoder_step, generator_step, update_ema
 from mpcc_jax.training.state import state_shapes
 
 
@@ -28,7 +28,7 @@ def train_iteration(algorithm, state, batch, noise):
     """
     is_first = jnp.arange(algorithm.encoder_steps) == 0
     with algorithm.model.precision.scope():  # for the gradients too, which are traced after the networks
-        state, critic = lax.scan(functools.partial(discriminator_step, algorithm), state, (batch, noise.discriminator))
+        state, critic = discriminator_steps(algorithm, state, batch, noise.discriminator)
         state, generated = generator_step(algorithm, state, noise.generator)
         state, encoded = lax.scan(functools.partial(encoder_step, algorithm), state, (noise.encoder, is_first))
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}

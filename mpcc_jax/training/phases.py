@@ -1,12 +1,14 @@
 """The updates of Algorithm 1, one pure function each: (algorithm, state, inputs) -> (state, metrics)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
 from mpcc_jax import losses
-from mpcc_jax.model import discriminate, encode, generate
+from mpcc_jax.model import discriminate, encode, generate, generate_passes
 
 
 def _descend(algorithm, state, optimizer, gradients):
@@ -34,14 +36,39 @@ def discriminator_step(algorithm, state, inputs):
       The state, and metrics: scalars.
     """
     batch, (y, eps) = inputs
+    z = algorithm.model.prior.sampling(state.params["prior"]).sample(y, eps)
+    fakes, buffers = generate(algorithm.model, state.params, state.buffers, z, y, train=True)
+    return _criticize(algorithm, state.replace(buffers=buffers), (batch, y, fakes))
+
+
+def discriminator_steps(algorithm, state, batches, latents):
+    """Lines 7 to 12: all of the discriminator's updates, between which the generator and the prior stay as they are.
+
+    Args:
+      algorithm: the `Algorithm`.
+      state: the `TrainState`.
+      batches, latents: as for `discriminator_step`, with a leading axis of steps.
+
+    Returns:
+      The state, and metrics: [D_steps] each.
+    """
+    if not algorithm.model.rewrites.batched_generator:
+        return lax.scan(functools.partial(discriminator_step, algorithm), state, (batches, latents))
+    y, eps = latents
+    z = jax.vmap(algorithm.model.prior.sampling(state.params["prior"]).sample)(y, eps)
+    fakes, buffers = generate_passes(algorithm.model, state.params, state.buffers, z, y)
+    return lax.scan(functools.partial(_criticize, algorithm), state.replace(buffers=buffers), (batches, y, fakes))
+
+
+def _criticize(algorithm, state, inputs):
+    """Lines 10 to 12, with the generated images at hand: inputs are (`Batch`, y of the images, the images)."""
+    batch, y, fakes = inputs
     model, (f, g, _) = algorithm.model, algorithm.adversarial
-    z = model.prior.sampling(state.params["prior"]).sample(y, eps)
-    fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     images = jnp.concatenate([fakes, batch.images])
     labels = jnp.concatenate([y, batch.labels if algorithm.conditional else y])
 
     def loss(theta_d):
-        logits, advanced = discriminate(model, {**state.params, **theta_d}, buffers, images, labels, train=True)
+        logits, advanced = discriminate(model, {**state.params, **theta_d}, state.buffers, images, labels, train=True)
         logits_fake, logits_real = jnp.split(logits, 2)
         loss_real = jnp.mean(f(logits_real))
         loss_fake = jnp.mean(g(logits_fake))
