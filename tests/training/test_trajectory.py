@@ -29,7 +29,10 @@ def released_names(state):
 
 
 def wanders(name):
-    """Biases ahead of a batch norm, and the means that they move: true gradient zero, +-lr steps in float32."""
+    """Biases ahead of a batch norm, and the means that they move: true gradient zero, +-lr steps in float32.
+
+    Three updates of 2e-4 are 6e-4 a bias, and two biases of each of three blocks meet in the last means: 3.6e-3.
+    """
     if name.endswith(".bias"):
         return ".blocks." in name and ".conv" in name
     return name.endswith("stored_mean") and "blocks.0.0.bn1" not in name
@@ -42,7 +45,7 @@ def assert_equals(state, arrays, prefix, loose):
     for name, expected in reference.items():
         if name.startswith("D.embed") or name == "P.phi_c":
             continue
-        tolerance = 2e-3 if loose and name.startswith("G") and wanders(name) else 3e-5 if loose else 1e-9
+        tolerance = 4e-3 if loose and name.startswith("G") and wanders(name) else 3e-5 if loose else 1e-9
         np.testing.assert_allclose(tensors[name], expected, rtol=0, atol=tolerance, err_msg=prefix + name)
         compared += 1
     assert compared == len(tensors) - (0 if any(name.startswith("G_ema") for name in reference) else 72)
