@@ -37,6 +37,12 @@ def separable_convolve(padding, stride=1):
 
     Elsewhere they become one grouped convolution. On CPU that made three digits runs at once cost 5.2 times one; one
     convolution after the other, 2.9 times.
+
+    Args:
+      padding, stride: as for `convolve`.
+
+    Returns:
+      A function of (x, kernel) without gradients of its own.
     """
     plain = functools.partial(convolve, padding=padding, stride=stride)
     separable = jax.custom_batching.custom_vmap(plain)

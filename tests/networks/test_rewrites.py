@@ -20,13 +20,13 @@ from tests.conftest import random_variables, tiny_config
 SWITCHES = [field.name for field in dataclasses.fields(Rewrites) if field.name != "batched_generator"]
 
 
-def compute(**switches):
+def compute(variant, **switches):
     """What G makes, what D and E say of it, all gradients and all buffers; and the program.
 
-    16x16, so that generator and discriminator resample twice; nearest upsampling, which `subpixel` is about.
+    16x16, so that generator and discriminator resample twice, and that bilinear upsampling is rewritten too.
     """
     config = tiny_config()
-    config.variant = "released"
+    config.variant = variant
     config.model.latent_dim = 12
     config.data.resolution = 16
     config.model.conditioning = "split"
@@ -48,15 +48,16 @@ def compute(**switches):
 
 
 @functools.cache
-def plain():
-    return compute()
+def plain(variant):
+    return compute(variant)
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
-def test_a_pass_is_another_program_with_the_same_result(switch):
+# The variant `paper` upsamples bilinearly, `released` by the nearest.
+@pytest.mark.parametrize(("variant", "switch"), [("paper", "subpixel"), *(("released", switch) for switch in SWITCHES)])
+def test_a_pass_is_another_program_with_the_same_result(variant, switch):
     with jax.enable_x64(True):
-        plain_program, expected = plain()
-        program, rewritten = compute(**{switch: True})
+        plain_program, expected = plain(variant)
+        program, rewritten = compute(variant, **{switch: True})
         assert program != plain_program
         kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(expected[1]) if path[-1].key == "kernel"]
         assert min(np.abs(gradient).max() for gradient in kernels) > 1e-6
