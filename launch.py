@@ -92,9 +92,6 @@ ITERATION = flags.DEFINE_integer(
     "iteration", 0, "import_released: how long the weights have been trained.", lower_bound=0
 )
 FORMAT = flags.DEFINE_enum("format", "npz", ["npz", "pth", "safetensors"], "export_released: pth needs PyTorch.")
-DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", ["float32", "bfloat16"], "export_state: float32 keeps every bit, bfloat16 halves the files."
-)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images per call of the trained networks.", lower_bound=1)
 MODES = {
     "train": "train",
@@ -106,13 +103,12 @@ MODES = {
     "reconstruct": "pictures encoded and decoded",
     "statistics": "the reference of FID and KID, once",
     "export": "one seed of a run of several as a run of its own",
-    "export_state": "all of a run in small files, for --init_from",
     "import_released": "the authors' weights as a run",
     "export_released": "a run as the authors' weights",
 }
 NEED_CONFIG = ("train", "prepare", "statistics")
-TRANSFERS = ("export", "export_state", "import_released", "export_released")
-EXPORTS = ("export", "export_state", "export_released")
+TRANSFERS = ("export", "import_released", "export_released")
+EXPORTS = ("export", "export_released")
 NEED_RUN = (*EXPORTS, "evaluate", "report", "predict", "generate", "reconstruct")
 MODE = flags.DEFINE_enum("mode", "train", list(MODES), "; ".join(f"{mode}: {text}" for mode, text in MODES.items()))
 
@@ -123,16 +119,13 @@ def transfer(mode):
     Args:
       mode: one of `TRANSFERS`.
     """
-    from mpcc_jax.export import export_seed
-    from mpcc_jax.released_export import export_released
-    from mpcc_jax.released_import import import_released
-    from mpcc_jax.state_transfer import export_state
+
+    from mpcc_jax.released.runs import export_released, import_released
+    from mpcc_jax.training.export_seed import export_seed
 
     workdir, out, seed, iteration = WORKDIR.value, OUT.value, SEED.value, CHECKPOINT.value
     if mode == "export":
         export_seed(workdir, seed, out)
-    elif mode == "export_state":
-        export_state(workdir, out, DTYPE.value, iteration)
     elif mode == "export_released":
         export_released(workdir, out, FORMAT.value, iteration=iteration, seed=seed)
     else:
@@ -146,7 +139,7 @@ def use_trained(mode):
     Args:
       mode: one of `MODES`.
     """
-    from mpcc_jax import commands
+    from mpcc_jax.cli import commands
 
     workdir, out = WORKDIR.value, OUT.value
     model = {
@@ -181,22 +174,10 @@ def main(argv):
     # TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
     noise = ("OpenCV", "Metadata file does not exist")
     logging.get_absl_logger().addFilter(lambda record: not any(text in record.getMessage() for text in noise))
-    from mpcc_jax.config import ConfigError
-    from mpcc_jax.data import DataError
-    from mpcc_jax.distributed import DistributedError, connect
-    from mpcc_jax.evaluation.fidelity import FidelityError
-    from mpcc_jax.evaluation.inception_weights import WeightsError
-    from mpcc_jax.experiment import prepare, train
-    from mpcc_jax.inference import InputError
-    from mpcc_jax.released import ReleasedWeightsError
-    from mpcc_jax.state_files import StateFilesError
-    from mpcc_jax.tensor_files import TensorFileError
-    from mpcc_jax.training.checkpoints import CheckpointError
-    from mpcc_jax.training.loop import NonFiniteError
-    from mpcc_jax.workdir import WorkdirError
+    from mpcc_jax.errors import MPCCError
+    from mpcc_jax.training.distributed import connect
+    from mpcc_jax.training.train import prepare, train
 
-    mistakes = (ConfigError, DataError, DistributedError, FidelityError, InputError, WeightsError, WorkdirError)
-    mistakes += (ReleasedWeightsError, StateFilesError, TensorFileError)
     if MODE.value in NEED_CONFIG or (MODE.value == "import_released" and flags.FLAGS["config"].present):
         filename = config_flags.get_config_filename(flags.FLAGS["config"])
         if not filename or not pathlib.Path(filename).is_file():
@@ -211,11 +192,9 @@ def main(argv):
         else:
             connect(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, COORDINATOR_TIMEOUT.value)
             train(CONFIG.value, WORKDIR.value, override=RESUME.value == "override", init_from=INIT_FROM.value)
-    except mistakes as error:
-        sys.exit(f"error: {error}")
-    except (CheckpointError, NonFiniteError) as error:
+    except MPCCError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(3)
+        sys.exit(error.exit_status)
 
 
 def parse_flags(argv):

@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 from benchmarks.iteration import load_config
-from mpcc_jax.data.loaders import DeviceLoader, StreamLoader
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.training.iteration import compile_train_many
+from mpcc_jax.data.loader import DeviceLoader, StreamLoader
+from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.training.steps import compile_train_iterations
 
 
 def write_images(path, count, size, image_channels):
@@ -44,7 +44,7 @@ def time_loader(loader, start, calls, iterations_per_call):
 def time_training(algorithm, layout, loader, iterations_per_call, rounds):
     """Seconds of single calls of the compiled iterations, compilation left out."""
     keys = [layout.replicate_keys(jax.random.key(number)) for number in range(2)]
-    state, program = init_state(algorithm, keys[0], layout), compile_train_many(algorithm, layout)
+    state, program = init_state(algorithm, keys[0], layout), compile_train_iterations(algorithm, layout)
     seconds = []
     for examples in loader.calls(0, (rounds + 1) * iterations_per_call, iterations_per_call):
         jax.block_until_ready(examples)

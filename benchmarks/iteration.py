@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.flops import multiply_adds
 from benchmarks.ours import compile_run
-from mpcc_jax.config_file import load_config
+from mpcc_jax.config import load_config
 
 
 def _timed(function, *arguments):

@@ -20,13 +20,12 @@ import numpy as np
 
 from benchmarks.iteration import load_config
 from mpcc_jax.console import Display, versions
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.keys import split_seed
-from mpcc_jax.logs import RunLog
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.monitor import Monitor
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.logging import RunLog
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.training.monitor import Monitor
+from mpcc_jax.training.sharding import make_layout
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
 
 
 def measure(config, image_channels, rounds, iterations):

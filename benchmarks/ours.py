@@ -7,11 +7,10 @@ import time
 import jax
 import numpy as np
 
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.keys import split_seed
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.training.iteration import compile_train_many
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.sharding import make_layout
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.steps import compile_train_iterations
 
 NUM_IMAGES = 2000
 CACHE_HIT = "/jax/compilation_cache/cache_hits"
@@ -111,7 +110,7 @@ def compile_run(config, image_channels, iterations, options=None, state=None, de
     hits = []
     jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event == CACHE_HIT else None)
     began = time.perf_counter()
-    lowered = compile_train_many(algorithm, layout).lower(state, examples, noise_key)
+    lowered = compile_train_iterations(algorithm, layout).lower(state, examples, noise_key)
     traced, before = time.perf_counter(), len(hits)
     program = lowered.compile(compiler_options=options)
     facts = {

@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.iteration import load_config
 from mpcc_jax.console import versions
-from mpcc_jax.data import DataError, load_dataset
-from mpcc_jax.inference import TrainedModel
+from mpcc_jax.data import load_dataset
+from mpcc_jax.errors import DataError
+from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.state import build_algorithm, init_state
 
 MATRIX = 1024
@@ -50,7 +51,7 @@ def encoder_operations(trained):
     Returns:
       A number.
     """
-    from mpcc_jax.evaluation.networks import _compiled_encoder
+    from mpcc_jax.evaluation.encode import _compiled_encoder
 
     images = np.zeros((trained.batch_size, *trained.image_shape), np.uint8)
     lowered = _compiled_encoder(trained.model).lower(trained.weights.params, trained.weights.buffers, images)

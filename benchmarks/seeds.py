@@ -15,11 +15,10 @@ import numpy as np
 
 from benchmarks.iteration import load_config
 from mpcc_jax.console import versions
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.keys import split_seed
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.training.iteration import compile_train_many
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.sharding import make_layout
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.steps import compile_train_iterations
 
 
 def prepare(config, image_channels, num_seeds):
@@ -36,7 +35,7 @@ def prepare(config, image_channels, num_seeds):
     state = init_state(algorithm, layout.replicate_keys(*(key.init for key in keys)), layout)
     noise_keys = layout.replicate_keys(*(key.noise for key in keys))
     began = time.perf_counter()
-    program = compile_train_many(algorithm, layout).lower(state, examples, noise_keys).compile()
+    program = compile_train_iterations(algorithm, layout).lower(state, examples, noise_keys).compile()
     compiling = time.perf_counter() - began
     box = [state]
 

@@ -7,8 +7,9 @@ thousand photos and some hours on a GPU are what such a model needs; the default
 import sys
 
 from configs import folder
-from mpcc_jax import commands, load
-from mpcc_jax.experiment import train
+from mpcc_jax import load
+from mpcc_jax.cli import commands
+from mpcc_jax.training.train import train
 
 
 def main(photos, clusters=10, iterations=20_000, workdir="runs/my_photos"):

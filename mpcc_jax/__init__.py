@@ -8,7 +8,7 @@ __all__ = ["MPCC", "TrainedModel", "load", "losses", "prior"]
 __version__ = "0.1.0"
 
 # Imported when they are asked for: they need packages that the equations do without.
-_LAZY = {"load": "mpcc_jax.inference", "TrainedModel": "mpcc_jax.inference", "MPCC": "mpcc_jax.estimator"}
+_LAZY = {"load": "mpcc_jax.trained_model", "TrainedModel": "mpcc_jax.trained_model", "MPCC": "mpcc_jax.estimator"}
 
 
 def __getattr__(name):

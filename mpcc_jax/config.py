@@ -1,23 +1,22 @@
 """The configuration: every field with its default, and the checks that run before anything is compiled."""
 
 import dataclasses
+import importlib.util
 import math
+import pathlib
 
-from mpcc_jax.conventions import CHOICES, VARIANTS, Conventions
+from mpcc_jax.errors import ConfigError
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.networks.precision import PRECISIONS
 from mpcc_jax.networks.rewrites import Rewrites
+from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
 
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
 STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
-
-
-class ConfigError(ValueError):
-    """A setting that cannot work; the message names the field, the value and what is allowed."""
 
 
 def default_config():
@@ -32,11 +31,11 @@ def default_config():
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
-    config.variant = "paper"  # "paper" or "released": mpcc_jax/conventions.py says what differs
+    config.variant = "paper"  # "paper" or "released": mpcc_jax/variants.py says what differs
     config.conventions = {field.name: placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
     config.data = {
-        "name": "digits",  # one of mpcc_jax/data/registry.py, "folder:PATH", "npz:PATH" or "tfds:NAME"
+        "name": "digits",  # one of mpcc_jax/data/sources.py, "folder:PATH", "npz:PATH" or "tfds:NAME"
         "resolution": 32,
         "dir": "",  # prepared TensorFlow Datasets; "" is TFDS_DATA_DIR or ~/tensorflow_datasets
         "split": "",  # "" is the data set's own rule, train+test for the paper's five
@@ -318,3 +317,24 @@ def validate_data(config, dataset):
             config.model.num_clusters,
             f"{classes}, the number of classes, because training.conditional uses the labels as y",
         )
+
+
+def load_config(path):
+    """Reads an experiment's configuration.
+
+    Args:
+      path: of its file, which has a `get_config`.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      ConfigError: if there is no such file.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ConfigError(f"the configuration {str(path)!r} is not a file; the experiments are in configs/.")
+    spec = importlib.util.spec_from_file_location("experiment", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

@@ -1,9 +1,13 @@
 """MPCC as a scikit-learn estimator: rows or images in, clusters and latents out; training happens in memory."""
 
+import difflib
 import functools
 import json
 import math
 import numbers
+import operator
+import re
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -11,19 +15,19 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mpcc_jax.config import default_config
+from mpcc_jax.config import default_config, validate
 from mpcc_jax.config import validate_data as validate_dataset
-from mpcc_jax.data import DataError, from_arrays
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.data.pixels import fit_float_array
+from mpcc_jax.data import from_arrays
+from mpcc_jax.data.images import fit_float_array
+from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.data.rows import choose_image_shape, draw_rows
-from mpcc_jax.estimator_settings import check_parameters, make_config
-from mpcc_jax.inference import InputError, TrainedModel, Weights
-from mpcc_jax.keys import split_seed
-from mpcc_jax.mesh import make_layout
+from mpcc_jax.errors import ConfigError, DataError, InputError
+from mpcc_jax.networks.architecture import ARCHITECTURES
+from mpcc_jax.trained_model import TrainedModel, Weights
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.state import build_algorithm, init_state
-from mpcc_jax.workdir import settings_of
+from mpcc_jax.training.sharding import make_layout
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.workdir import flatten, settings_of
 
 PRINTED = ("discriminator_loss_real", "discriminator_loss_fake", "generator_loss", "encoder_nll")
 
@@ -305,3 +309,92 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         model = _shared_algorithm(_program_text(config), self.image_shape_[-1]).model
         options = {"iteration": self.n_iter_, "seed": config.seed}
         return TrainedModel(config, model, jax.device_put(Weights(**self._weights)), **options)
+
+
+# Parameters that are fields of the configuration.
+FIELDS = {
+    "variant": "variant",
+    "resolution": "data.resolution",
+    "n_clusters": "model.num_clusters",
+    **{name: f"model.{name}" for name in ("channels", "latent_dim")},
+    **{name: f"training.{name}" for name in ("iterations", "batch_size", "learning_rate", "prior_learning_rate")},
+    **{name: f"training.{name}" for name in ("discriminator_steps", "encoder_steps")},
+}
+# What is not the package's default and no parameter: training as in `configs/digits.py`.
+PRESETS = {"data.name": "arrays", "training.iterations_per_call": 50, "ema.decay": 0.999, "mesh.devices": 1}
+# What the parameter `config` may hold: the other fields are about files, logs and devices.
+CONFIGURABLE = (
+    *("variant", "conventions.", "model.", "prior.", "loss.", "training.", "ema."),
+    *("data.resolution", "data.crop_padding", "data.flip", "evaluation.statistics", "evaluation.standing_passes"),
+)
+
+
+def _assign(config, name, field, value):
+    *parents, leaf = field.split(".")
+    section = functools.reduce(operator.getitem, parents, config)
+    try:
+        if value is None and section[leaf] is not None:
+            raise TypeError
+        section[leaf] = value.item() if isinstance(value, np.generic) else value
+    except TypeError:
+        kind = section.get_type(leaf).__name__
+        raise ConfigError(f"{name} is {value!r}; allowed: a value of type {kind}.") from None
+
+
+def make_config(parameters, side):
+    """The configuration that parameters of the estimator make.
+
+    Args:
+      parameters: of `MPCC`, by name.
+      side: pixels, of the images' shorter side.
+
+    Returns:
+      The configuration, validated; without a seed.
+
+    Raises:
+      ConfigError: names the parameter that is wrong.
+    """
+    extra = parameters["config"]
+    if not isinstance(extra, Mapping | None):
+        raise ConfigError(f"config is {extra!r}; allowed: a dictionary of dotted names and values, or None.")
+    config, extra = default_config(), dict(extra or {})
+    fields = [field for field in flatten(config.to_dict()) if field.startswith(CONFIGURABLE)]
+    for field in extra:
+        if field not in fields:
+            near = difflib.get_close_matches(str(field), fields, n=3, cutoff=0.0)
+            raise ConfigError(
+                f"config has {field!r}; allowed: fields of mpcc_jax.config under {', '.join(CONFIGURABLE)}; the "
+                f"nearest are {', '.join(near)}."
+            )
+    for field, value in PRESETS.items():
+        _assign(config, field, field, value)
+    for name, field in FIELDS.items():
+        if field not in extra and not (name == "resolution" and parameters[name] is None):
+            _assign(config, name, field, parameters[name])
+    if parameters["resolution"] is None:
+        config.data.resolution = min((size for size in ARCHITECTURES if size >= side), default=max(ARCHITECTURES))
+    for field, value in extra.items():
+        _assign(config, f"config[{field!r}]", field, value)
+    check_parameters(validate, extra, config)
+    return config
+
+
+def check_parameters(check, extra, *arguments):
+    """Runs a check of the configuration; its errors name the parameters of the estimator.
+
+    Args:
+      check: the function.
+      extra: fields that were given by their own names.
+      *arguments: of the function.
+
+    Raises:
+      ConfigError: as the check does.
+    """
+    try:
+        check(*arguments)
+    except ConfigError as error:
+        message = str(error)
+        for name, field in FIELDS.items():
+            if field not in extra:
+                message = re.sub(rf"config\.{re.escape(field)}\b", name, message)
+        raise ConfigError(message) from None

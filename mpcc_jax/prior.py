@@ -6,6 +6,7 @@ with floor="add" (the released code) one for sampling, another for the membershi
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import chex
 import flax
@@ -165,7 +166,7 @@ class GaussianMixturePrior:
     def _clipped(self, params):
         return self._mixture(params, jnp.maximum(params["log_var"], _log_floor(self.sigma_min)))
 
-    def sampling(self, params):
+    def sampling_mixture(self, params):
         """The mixture that latents are drawn from, p(z given y).
 
         Args:
@@ -178,7 +179,7 @@ class GaussianMixturePrior:
             return self._clipped(params)
         return self._mixture(params, 2.0 * jnp.log(jnp.exp(0.5 * params["log_var"]) + self.sigma_min))
 
-    def membership(self, params):
+    def membership_mixture(self, params):
         """The mixture inside the membership q(y given z), Eq. 9.
 
         Args:
@@ -191,7 +192,7 @@ class GaussianMixturePrior:
             return self._clipped(params)
         return self._mixture(params, jnp.log(jnp.exp(params["log_var"]) + self.sigma_min**2))
 
-    def entropy(self, params):
+    def entropy_mixture(self, params):
         """The mixture inside L_p, Eq. 10.
 
         Args:
@@ -237,7 +238,7 @@ class StandardNormalPrior:
         """
         return params
 
-    def sampling(self, params):
+    def sampling_mixture(self, params):
         """The standard normal as a mixture of one component.
 
         Args:
@@ -250,5 +251,33 @@ class StandardNormalPrior:
         zeros = jnp.zeros((1, self.latent_dim))
         return GaussianMixture(log_weights=jnp.zeros((1,)), mean=zeros, log_var=zeros)
 
-    membership = sampling
-    entropy = sampling
+    membership_mixture = sampling_mixture
+    entropy_mixture = sampling_mixture
+
+
+class Latents(NamedTuple):
+    """Draws behind a batch of latents; z = mu_y + sigma_y eps is computed with the prior of the moment.
+
+    Attributes:
+      y: components, integers, [..., B].
+      eps: standard normal, [..., B, J].
+    """
+
+    y: chex.Array
+    eps: chex.Array
+
+
+def draw_latents(key, shape, prior):
+    """Draws y ~ p(y), uniform, and eps ~ N(0, I).
+
+    Args:
+      key: PRNG key.
+      shape: leading shape.
+      prior: says K and J.
+
+    Returns:
+      `Latents` with y of `shape` and eps of (*shape, J).
+    """
+    component_key, normal_key = jax.random.split(key)
+    y = jax.random.randint(component_key, shape, 0, prior.num_components)
+    return Latents(y, jax.random.normal(normal_key, (*shape, prior.latent_dim)))

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-
-class TensorFileError(ValueError):
-    """A file of tensors that cannot be read or written; the message names it and says what to do."""
+from mpcc_jax.errors import WeightsError
 
 
 def import_torch(path):
@@ -20,12 +18,12 @@ def import_torch(path):
       The module.
 
     Raises:
-      TensorFileError: if it is not installed.
+      WeightsError: if it is not installed.
     """
     try:
         import torch
     except ImportError as error:
-        raise TensorFileError(
+        raise WeightsError(
             f"{path} needs PyTorch, which is not installed: pip install torch --index-url "
             "https://download.pytorch.org/whl/cpu. Or use .npz or .safetensors with the same names."
         ) from error
@@ -37,12 +35,10 @@ def _read_torch(path):
     # PyTorch does not compare the checksums of its own files.
     broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
     if broken:
-        raise TensorFileError(f"{path} is damaged: {broken} in it has another checksum. Copy it again.")
+        raise WeightsError(f"{path} is damaged: {broken} in it has another checksum. Copy it again.")
     stored = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(stored, Mapping) or not all(isinstance(value, torch.Tensor) for value in stored.values()):
-        raise TensorFileError(
-            f"{path} holds something else than tensors by name; allowed: the state dict of a network."
-        )
+        raise WeightsError(f"{path} holds something else than tensors by name; allowed: the state dict of a network.")
     return {name: tensor.detach().numpy() for name, tensor in stored.items()}
 
 
@@ -59,7 +55,7 @@ def _read_npz(path):
     # What is no array comes as its bytes.
     others = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if others:
-        raise TensorFileError(f"{path} is damaged or no file of arrays: {others[0]} in it is none.")
+        raise WeightsError(f"{path} is damaged or no file of arrays: {others[0]} in it is none.")
     return arrays
 
 
@@ -94,20 +90,20 @@ def read_tensors(path):
       NumPy arrays by name.
 
     Raises:
-      TensorFileError: if the ending is another, the file is not there, damaged or of another kind, or needs PyTorch and
+      WeightsError: if the ending is another, the file is not there, damaged or of another kind, or needs PyTorch and
         that is not installed.
     """
     if path.suffix not in _READERS:
-        raise TensorFileError(f"tensors in {path}: allowed endings are {', '.join(ENDINGS)}.")
+        raise WeightsError(f"tensors in {path}: allowed endings are {', '.join(ENDINGS)}.")
     try:
         return _READERS[path.suffix](path)
-    except TensorFileError:
+    except WeightsError:
         raise
     except FileNotFoundError as error:
-        raise TensorFileError(f"{path} is not there.") from error
+        raise WeightsError(f"{path} is not there.") from error
     except Exception as error:  # every reader has its own kinds for a damaged file
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise TensorFileError(f"{path} is damaged or of another kind than {path.suffix} ({reason}).") from error
+        raise WeightsError(f"{path} is damaged or of another kind than {path.suffix} ({reason}).") from error
 
 
 def write_tensors(path, tensors):
@@ -118,9 +114,9 @@ def write_tensors(path, tensors):
       tensors: arrays by name.
 
     Raises:
-      TensorFileError: if it cannot be written, or needs PyTorch and that is not installed.
+      WeightsError: if it cannot be written, or needs PyTorch and that is not installed.
     """
     try:
         _WRITERS[path.suffix](path, tensors)
     except OSError as error:
-        raise TensorFileError(f"{path} cannot be written ({error.strerror or error}).") from error
+        raise WeightsError(f"{path} cannot be written ({error.strerror or error}).") from error

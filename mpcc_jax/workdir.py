@@ -6,11 +6,8 @@ import os
 import pathlib
 import tempfile
 
-from mpcc_jax.config import ConfigError, default_config, validate
-
-
-class WorkdirError(OSError):
-    """A working directory that cannot be used; the message says which and why."""
+from mpcc_jax.config import default_config, validate
+from mpcc_jax.errors import ConfigError, WorkdirError
 
 
 def prepare_workdir(workdir):

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.config import default_config
-from mpcc_jax.data.sampler import Batch
-from mpcc_jax.released import from_released
-from mpcc_jax.training.noise import Latents, Noise
+from mpcc_jax.data.loader import Batch
+from mpcc_jax.prior import Latents
+from mpcc_jax.released.convert import from_released
 from mpcc_jax.training.state import build_algorithm
+from mpcc_jax.training.steps import Noise
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 

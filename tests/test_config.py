@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from configs import cifar10, digits, mnist
-from mpcc_jax.config import ConfigError, default_config, resolve_conventions, validate, validate_data
-from mpcc_jax.conventions import CHOICES, VARIANTS
+from mpcc_jax.config import default_config, resolve_conventions, validate, validate_data
 from mpcc_jax.data import Dataset
+from mpcc_jax.errors import ConfigError
+from mpcc_jax.variants import CHOICES, VARIANTS
 from tests.conftest import tiny_config
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)

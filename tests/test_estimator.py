@@ -14,19 +14,16 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from configs import digits
 from mpcc_jax import MPCC
-from mpcc_jax.config import ConfigError
-from mpcc_jax.data import DataError, load_dataset
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.data.pixels import fit_array
-from mpcc_jax.estimator import _program_text, _shared_algorithm, _shared_layout
-from mpcc_jax.estimator_settings import make_config
-from mpcc_jax.evaluation.networks import _compiled_encoder
-from mpcc_jax.inference import InputError
-from mpcc_jax.keys import split_seed
-from mpcc_jax.mesh import make_layout
-from mpcc_jax.training.iteration import compile_train_many
+from mpcc_jax.data import load_dataset
+from mpcc_jax.data.images import fit_array
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.errors import ConfigError, DataError, InputError
+from mpcc_jax.estimator import _program_text, _shared_algorithm, _shared_layout, make_config
+from mpcc_jax.evaluation.encode import _compiled_encoder
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.training.sharding import make_layout
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.steps import compile_train_iterations
 from mpcc_jax.workdir import flatten
 
 # One program for all: K, which some of scikit-learn's checks set, is fixed by `config`, and there is one network size.
@@ -121,7 +118,7 @@ def test_the_networks_are_the_smallest_that_are_not_smaller_than_the_images(side
 
 def test_fits_share_compiled_programs(fitted):
     text = _program_text(fitted.model_.config)
-    program = compile_train_many(_shared_algorithm(text, 1), _shared_layout(text))
+    program = compile_train_iterations(_shared_algorithm(text, 1), _shared_layout(text))
     encoder = _compiled_encoder(fitted.model_.model)
     sizes = program._cache_size(), encoder._cache_size()
     other = tiny(random_state=8).fit(DIGITS.data[:50])

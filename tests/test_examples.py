@@ -4,7 +4,7 @@ from PIL import Image
 
 from configs import folder
 from examples import cluster_my_photos
-from mpcc_jax import commands
+from mpcc_jax.cli import commands
 from tests.conftest import SMALL_IMAGES, tiny_config
 
 

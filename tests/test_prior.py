@@ -43,16 +43,18 @@ def test_clip_floor_is_one_sigma_everywhere(log_var):
 def test_added_floor_is_three_sigmas(log_var):
     prior = GaussianMixturePrior(1, 2, sigma_min=0.5, floor="add")
     params = params_with(log_var)
-    np.testing.assert_allclose(np.exp(0.5 * prior.sampling(params).log_var), np.exp(log_var / 2) + 0.5, rtol=1e-6)
-    np.testing.assert_allclose(np.exp(prior.membership(params).log_var), np.exp(log_var) + 0.25, rtol=1e-6)
-    np.testing.assert_allclose(prior.entropy(params).log_var, log_var)
+    np.testing.assert_allclose(
+        np.exp(0.5 * prior.sampling_mixture(params).log_var), np.exp(log_var / 2) + 0.5, rtol=1e-6
+    )
+    np.testing.assert_allclose(np.exp(prior.membership_mixture(params).log_var), np.exp(log_var) + 0.25, rtol=1e-6)
+    np.testing.assert_allclose(prior.entropy_mixture(params).log_var, log_var)
 
 
 def test_projection_lets_entropy_lift_a_sigma_off_the_floor():
     prior = GaussianMixturePrior(1, 2, sigma_min=0.5)
 
     def gradient(params):
-        return jax.grad(lambda theta: prior_negative_entropy(prior.entropy(theta)))(params)["log_var"]
+        return jax.grad(lambda theta: prior_negative_entropy(prior.entropy_mixture(theta)))(params)["log_var"]
 
     below = params_with(-8.0)
     assert np.all(gradient(below) == 0)
@@ -63,7 +65,7 @@ def test_projection_lets_entropy_lift_a_sigma_off_the_floor():
 
 def test_sample_is_the_reparameterization():
     prior = GaussianMixturePrior(3, 2)
-    mixture = prior.sampling(prior.init(KEY))
+    mixture = prior.sampling_mixture(prior.init(KEY))
     y, eps = jnp.asarray([2, 0, 2]), jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)), jnp.float32)
     sigma = np.exp(0.5 * np.asarray(mixture.log_var))
     np.testing.assert_allclose(mixture.sample(y, eps), np.asarray(mixture.mean)[y] + sigma[y] * eps, rtol=1e-6)
@@ -71,7 +73,7 @@ def test_sample_is_the_reparameterization():
 
 def test_log_prob_and_typicality():
     prior = GaussianMixturePrior(3, 2)
-    mixture = prior.sampling(prior.init(KEY))
+    mixture = prior.sampling_mixture(prior.init(KEY))
     z = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32)
     mean, sigma = np.asarray(mixture.mean, np.float64), np.exp(0.5 * np.asarray(mixture.log_var, np.float64))
     components = stats.norm(mean[None], sigma[None]).logpdf(z[:, None]).sum(-1)
@@ -88,5 +90,5 @@ def test_standard_normal_has_nothing_to_learn():
     prior = StandardNormalPrior(3)
     assert prior.init(KEY) == prior.project({}) == {}
     eps = jnp.asarray([[1.0, 2.0, 3.0]])
-    np.testing.assert_array_equal(prior.sampling({}).sample(jnp.asarray([0]), eps), eps)
-    np.testing.assert_allclose(prior.membership({}).log_prob(eps), stats.norm.logpdf(eps).sum(-1), rtol=1e-6)
+    np.testing.assert_array_equal(prior.sampling_mixture({}).sample(jnp.asarray([0]), eps), eps)
+    np.testing.assert_allclose(prior.membership_mixture({}).log_prob(eps), stats.norm.logpdf(eps).sum(-1), rtol=1e-6)

@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from mpcc_jax.tensor_files import ENDINGS, TensorFileError, read_tensors, write_tensors
+from mpcc_jax.errors import WeightsError
+from mpcc_jax.tensor_files import ENDINGS, read_tensors, write_tensors
 
 RNG = np.random.default_rng(0)
 # A transposed array, whose memory does not lie as its indices go, and numbers that a text would lose.
@@ -57,7 +58,7 @@ def test_a_damaged_file_is_named(tmp_path, ending, damage):
     path.write_bytes({"cut off": content[:-50], "text": b"hello", "empty": b"", "gone": b""}[damage])
     if damage == "gone":
         path.unlink()
-    with pytest.raises(TensorFileError, match=rf"G\{ending} is (damaged|not there)"):
+    with pytest.raises(WeightsError, match=rf"G\{ending} is (damaged|not there)"):
         read_tensors(path)
 
 
@@ -68,7 +69,7 @@ def test_one_flipped_bit_is_seen(tmp_path, ending):
     content = bytearray(path.read_bytes())
     content[content.index(TENSORS["count"].tobytes())] ^= 1
     path.write_bytes(content)
-    with pytest.raises(TensorFileError, match="is damaged"):
+    with pytest.raises(WeightsError, match="is damaged"):
         read_tensors(path)
 
 
@@ -77,7 +78,7 @@ def test_nothing_is_unpickled(tmp_path):
         file.writestr("a", pickle.dumps(print))
     np.savez(tmp_path / "D.npz", a=np.asarray([print]))
     for name in ("G", "D"):
-        with pytest.raises(TensorFileError, match=rf"{name}\.npz is damaged or "):
+        with pytest.raises(WeightsError, match=rf"{name}\.npz is damaged or "):
             read_tensors(tmp_path / f"{name}.npz")
 
 
@@ -85,7 +86,7 @@ def test_nothing_is_unpickled(tmp_path):
 def test_pth_of_something_else_is_refused(tmp_path, content):
     torch = pytest.importorskip("torch")
     torch.save(content, tmp_path / "G.pth")
-    with pytest.raises(TensorFileError, match=r"G\.pth"):
+    with pytest.raises(WeightsError, match=r"G\.pth"):
         read_tensors(tmp_path / "G.pth")
 
 
@@ -102,13 +103,13 @@ def test_pth_of_old_versions_of_pytorch(tmp_path):
 def test_pth_without_torch_says_what_to_install(tmp_path, monkeypatch, work):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "G.pth").write_bytes(b"anything")
-    with pytest.raises(TensorFileError, match=r"G\.pth needs PyTorch.* pip install torch"):
+    with pytest.raises(WeightsError, match=r"G\.pth needs PyTorch.* pip install torch"):
         work(tmp_path / "G.pth")
 
 
 def test_other_endings_and_places_are_refused(tmp_path):
-    with pytest.raises(TensorFileError, match=r"G\.bin: allowed endings are \.npz, \.safetensors, \.pth"):
+    with pytest.raises(WeightsError, match=r"G\.bin: allowed endings are \.npz, \.safetensors, \.pth"):
         read_tensors(tmp_path / "G.bin")
     for ending in (".npz", ".safetensors"):
-        with pytest.raises(TensorFileError, match="cannot be written"):
+        with pytest.raises(WeightsError, match="cannot be written"):
             write_tensors(tmp_path / "none" / f"G{ending}", TENSORS)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mpcc_jax.config import ConfigError
-from mpcc_jax.workdir import WorkdirError, check_same_config, open_log, prepare_workdir, write_json
+from mpcc_jax.errors import ConfigError, WorkdirError
+from mpcc_jax.workdir import check_same_config, open_log, prepare_workdir, write_json
 from tests.conftest import tiny_config
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from mpcc_jax.data import from_arrays
-from mpcc_jax.inference import TrainedModel
+from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.state import assemble_state
 from mpcc_jax.workdir import write_json

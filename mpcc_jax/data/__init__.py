@@ -2,6 +2,8 @@
 
 import importlib
 
+from mpcc_jax.errors import DataError
+
 __all__ = ["DataError", "Dataset", "from_arrays", "load_dataset", "prepare_dataset"]
 
 # Imported when they are asked for: reading pictures needs packages that training does without.
@@ -9,8 +11,8 @@ _LAZY = {
     "DataError": "mpcc_jax.data.dataset",
     "Dataset": "mpcc_jax.data.dataset",
     "from_arrays": "mpcc_jax.data.arrays",
-    "load_dataset": "mpcc_jax.data.loading",
-    "prepare_dataset": "mpcc_jax.data.loading",
+    "load_dataset": "mpcc_jax.data.sources",
+    "prepare_dataset": "mpcc_jax.data.sources",
 }
 
 

@@ -6,9 +6,9 @@ import zipfile
 
 import numpy as np
 
-from mpcc_jax.data.dataset import DataError, Dataset, check_images, check_labels
-from mpcc_jax.data.pixels import fit_array
-from mpcc_jax.data.source import Block, Reader, Source
+from mpcc_jax.data.dataset import Block, Dataset, Reader, Source, check_images, check_labels
+from mpcc_jax.data.images import fit_array
+from mpcc_jax.errors import DataError
 
 
 def name_classes(labels):
@@ -61,7 +61,7 @@ def read_arrays(images, labels, name, resolution, class_names=None):
 
 
 def from_arrays(images, labels=None, resolution=None, name="arrays", class_names=None):
-    """A data set of your own, for `mpcc_jax.experiment.train(config, workdir, dataset=...)`.
+    """A data set of your own, for `mpcc_jax.training.train.train(config, workdir, dataset=...)`.
 
     Args:
       images: uint8, [N, H, W, C] with C = 1 or 3, or [N, H, W].

@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 
-from mpcc_jax.data.dataset import DataError, Dataset, PixelRange
-from mpcc_jax.data.pixels import FILTER
+from mpcc_jax.data.dataset import Dataset, PixelRange
+from mpcc_jax.data.images import FILTER
+from mpcc_jax.errors import DataError
 
 FORMAT = 1
 PARTIAL = ".partial-"

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from PIL import Image
 
-from mpcc_jax.data.dataset import DataError
-from mpcc_jax.data.pixels import fit_picture
-from mpcc_jax.data.source import Block, Reader
-from mpcc_jax.data.tfds_source import find_prepared, open_records, stored_splits, tfds_dir, tfds_source
+from mpcc_jax.data.dataset import Block, Reader
+from mpcc_jax.data.images import fit_picture
+from mpcc_jax.data.tfds import find_prepared, open_records, stored_splits, tfds_dir, tfds_source
+from mpcc_jax.errors import DataError
 
 DRAWINGS = 20
 IMSAT_ALPHABETS = ("Alphabet_of_the_Magi", "Anglo-Saxon_Futhorc", "Korean", "Greek")

@@ -5,7 +5,7 @@ import numbers
 
 import numpy as np
 
-from mpcc_jax.data.dataset import DataError
+from mpcc_jax.errors import DataError
 
 
 def choose_image_shape(count, found, wanted, *, pad):

@@ -243,7 +243,7 @@ def inception_v3(prepared, images, precision=jax.lax.Precision.HIGHEST):
     if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
         raise ValueError(
             f"images have shape {tuple(images.shape)}; allowed: [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3]. "
-            "mpcc_jax.evaluation.resizing.RESIZES makes them so."
+            "mpcc_jax.evaluation.features.RESIZES makes them so."
         )
     x = images
     for prefix, layers in ARCHITECTURE:

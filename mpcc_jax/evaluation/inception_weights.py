@@ -13,18 +13,15 @@ import urllib.request
 import numpy as np
 
 from mpcc_jax.data.cache import cache_dir
+from mpcc_jax.errors import WeightsError
 from mpcc_jax.evaluation.inception import SHAPES
-from mpcc_jax.tensor_files import ENDINGS, TensorFileError, read_tensors
+from mpcc_jax.tensor_files import ENDINGS, read_tensors
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
 VARIABLE = "MPCC_JAX_INCEPTION"
 DOWNLOAD = "download"
 TIMEOUT_SECONDS = 30
-
-
-class WeightsError(ValueError):
-    """Weights of Inception that are not there or not the right ones; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,7 +182,7 @@ def read_weights(path):
         )
     try:
         tensors = read_tensors(path)
-    except TensorFileError as error:
+    except WeightsError as error:
         raise WeightsError(f"weights of Inception: {error}") from error
     tensors = {name: array for name, array in tensors.items() if not name.endswith("num_batches_tracked")}
     _check(tensors, path)

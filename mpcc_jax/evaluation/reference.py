@@ -8,8 +8,8 @@ import tempfile
 
 import numpy as np
 
-from mpcc_jax.evaluation.fidelity import (
-    FidelityError,
+from mpcc_jax.errors import DataError
+from mpcc_jax.evaluation.fid import (
     Score,
     check_features,
     feature_moments,
@@ -23,14 +23,6 @@ MOST_FEATURES = 10_000
 COMPARED = ("network_sha256", "resize")
 # What a generated set has to say of itself; of a reference, what is not known is None.
 REQUIRED = ("network", *COMPARED, "rounding")
-
-
-class ReferenceFileError(FidelityError):
-    """A file that holds no statistics, or damaged ones."""
-
-
-class ProtocolError(FidelityError):
-    """Features that were made in ways that cannot be compared, or that do not say how they were made."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +48,7 @@ class ReferenceStatistics:
 
 def _check_rows(features, logits):
     if logits is not None and len(logits) != len(features):
-        raise FidelityError(f"{len(features)} rows of features, {len(logits)} of logits; they are of the same images.")
+        raise DataError(f"{len(features)} rows of features, {len(logits)} of logits; they are of the same images.")
 
 
 def measure_reference(features, logits, protocol, num_splits=10):
@@ -72,7 +64,7 @@ def measure_reference(features, logits, protocol, num_splits=10):
       `ReferenceStatistics`.
 
     Raises:
-      FidelityError: if there are too few samples, or NaN among them, or N differs.
+      DataError: if there are too few samples, or NaN among them, or N differs.
 
     Warns:
       FewSamplesWarning: below 10 000 samples.
@@ -95,11 +87,11 @@ def save(path, reference):
       reference: `ReferenceStatistics`.
 
     Raises:
-      ReferenceFileError: if the name has another ending or the disk refuses.
+      DataError: if the name has another ending or the disk refuses.
     """
     path = pathlib.Path(path)
     if path.suffix != ".npz":
-        raise ReferenceFileError(f"statistics cannot be written to {path}; allowed: a name that ends in .npz.")
+        raise DataError(f"statistics cannot be written to {path}; allowed: a name that ends in .npz.")
     facts = {"count": reference.count, "inception_score": reference.inception_score, "protocol": reference.protocol}
     arrays = {"mean": reference.mean, "cov": reference.cov, "facts": np.asarray(json.dumps(facts))}
     if reference.features is not None:
@@ -113,7 +105,7 @@ def save(path, reference):
         partial.chmod(0o644)
         os.replace(partial, path)
     except OSError as error:
-        raise ReferenceFileError(f"statistics cannot be written to {path} ({error.strerror or error}).") from error
+        raise DataError(f"statistics cannot be written to {path} ({error.strerror or error}).") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
@@ -140,15 +132,15 @@ def _as_published(arrays, path):
 def _check(reference):
     mean, cov = reference.mean, reference.cov
     if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
-        raise FidelityError(f"mean and covariance are {mean.shape} and {cov.shape}; expected [D] and [D, D]")
+        raise DataError(f"mean and covariance are {mean.shape} and {cov.shape}; expected [D] and [D, D]")
     if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
-        raise FidelityError("mean or covariance has values that are NaN or infinite")
+        raise DataError("mean or covariance has values that are NaN or infinite")
     if not np.allclose(cov, cov.T, rtol=1e-5, atol=1e-6 * np.abs(cov).max()):
-        raise FidelityError("the covariance is not symmetric")
+        raise DataError("the covariance is not symmetric")
     if reference.features is not None:
         check_features(reference.features, "features")
         if reference.features.shape[1] != len(mean):
-            raise FidelityError(f"features are of shape {reference.features.shape}, the mean {mean.shape}")
+            raise DataError(f"features are of shape {reference.features.shape}, the mean {mean.shape}")
 
 
 def load(path):
@@ -161,7 +153,7 @@ def load(path):
       `ReferenceStatistics`; published ones have no count, no features, and a protocol that says what is unknown.
 
     Raises:
-      ReferenceFileError: if the file is not there, damaged, or of another kind.
+      DataError: if the file is not there, damaged, or of another kind.
     """
     path = pathlib.Path(path)
     try:
@@ -169,13 +161,13 @@ def load(path):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored.items())
     except FileNotFoundError as error:
-        raise ReferenceFileError(f"there are no statistics of a reference at {path}.") from error
+        raise DataError(f"there are no statistics of a reference at {path}.") from error
     except Exception as error:  # zip, zlib, header and system errors alike
-        raise ReferenceFileError(f"{path} is damaged or no .npz of plain arrays ({error}).") from error
+        raise DataError(f"{path} is damaged or no .npz of plain arrays ({error}).") from error
     kinds = {("mean", "cov", "facts"): _of_ours, ("mu", "sigma"): _as_published}
     read = next((read for keys, read in kinds.items() if set(keys) <= set(arrays)), None)
     if read is None:
-        raise ReferenceFileError(
+        raise DataError(
             f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected mean, cov and facts as `save` writes "
             "them, or mu and sigma as published."
         )
@@ -183,7 +175,7 @@ def load(path):
         reference = read(arrays, path)
         _check(reference)
     except (ValueError, KeyError, TypeError) as error:
-        raise ReferenceFileError(f"the statistics in {path} are damaged: {error}.") from error
+        raise DataError(f"the statistics in {path} are damaged: {error}.") from error
     return reference
 
 
@@ -195,18 +187,18 @@ def check_protocols(generated, reference):
       reference: protocol of the reference.
 
     Raises:
-      ProtocolError: if the generated one lacks a fact, or network or resize are known of both and differ.
+      DataError: if the generated one lacks a fact, or network or resize are known of both and differ.
     """
     missing = [key for key in REQUIRED if generated.get(key) is None]
     if missing:
-        raise ProtocolError(
+        raise DataError(
             f"the protocol of the generated images does not say {', '.join(missing)}; "
             "features.extraction_protocol gives all but the rounding, which is features.ROUNDING after to_uint8."
         )
     for key in COMPARED:
         theirs = reference.get(key)
         if theirs is not None and theirs != generated[key]:
-            raise ProtocolError(
+            raise DataError(
                 f"the generated images were measured with {key}={generated[key]} (network {generated['network']}), the "
                 f"reference with {key}={theirs} (network {reference.get('network')}). Figures of the two mean nothing; "
                 "measure one of them again."
@@ -231,8 +223,8 @@ def generation_scores(features, logits, reference, protocol, rng, num_splits=10)
       num_samples and the reference's own protocol with its count.
 
     Raises:
-      ProtocolError: if network or resize differ.
-      FidelityError: if features are too few or not finite, or of another width.
+      DataError: if network or resize differ.
+      DataError: if features are too few or not finite, or of another width.
 
     Warns:
       FewSamplesWarning: below 10 000 samples.
@@ -241,7 +233,7 @@ def generation_scores(features, logits, reference, protocol, rng, num_splits=10)
     _check_rows(features, logits)
     check_features(features, "features of the generated images")
     if features.shape[1] != len(reference.mean):
-        raise FidelityError(f"{features.shape[1]} features; the reference has {len(reference.mean)}.")
+        raise DataError(f"{features.shape[1]} features; the reference has {len(reference.mean)}.")
     score = inception_score(logits, num_splits)._asdict()
     mean, cov = feature_moments(features, "features of the generated images")
     scores = {"fid": frechet_distance(mean, cov, reference.mean, reference.cov), "kid": None}

@@ -1,6 +1,7 @@
 """What people look at: pictures of a run, and the page about a trained model."""
 
-from mpcc_jax.report.findings import Findings, FindingsError
+from mpcc_jax.errors import InputError
+from mpcc_jax.report.findings import Findings
 from mpcc_jax.report.grids import (
     describe_clusters,
     save_cluster_sheet,
@@ -12,7 +13,7 @@ from mpcc_jax.report.page import write_page
 
 __all__ = [
     "Findings",
-    "FindingsError",
+    "InputError",
     "describe_clusters",
     "save_cluster_sheet",
     "save_contact_sheet",

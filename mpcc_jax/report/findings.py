@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-
-class FindingsError(ValueError):
-    """Findings that do not fit each other; the message names the field, what was given and what is allowed."""
+from mpcc_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,16 +77,16 @@ class Findings:
         return len(self.cluster_sizes)
 
     def __post_init__(self):
-        """Raises FindingsError if the fields do not fit each other."""
+        """Raises InputError if the fields do not fit each other."""
         _check(np.ndim(self.cluster_sizes) == 1 and len(self.cluster_sizes) > 0, "cluster_sizes", self, "[K], K > 0")
         _check("name" in self.data, "data", self, "a dictionary with 'name'")
         for name, value in self.scores.items():
             if not (value is None or isinstance(value, numbers.Real)):
-                raise FindingsError(f"Findings.scores[{name!r}] is {value!r}; allowed: a number, or None.")
+                raise InputError(f"Findings.scores[{name!r}] is {value!r}; allowed: a number, or None.")
         for name, value in (self.generation or {}).items():
             score = value is None or isinstance(value, numbers.Real) or (isinstance(value, Mapping) and "sd" in value)
             if not (score or name == "protocol" or (name.endswith("_missing") and isinstance(value, str))):
-                raise FindingsError(
+                raise InputError(
                     f"Findings.generation[{name!r}] is {value!r}; allowed: a number, None, or 'mean' and 'sd'."
                 )
         self._check_images()
@@ -96,7 +94,7 @@ class Findings:
         self._check_latents()
         for name, series in self.history.items():
             if len(series) != 2 or np.shape(series[0]) != np.shape(series[1]) or np.ndim(series[0]) != 1:
-                raise FindingsError(f"Findings.history[{name!r}] has to be (iterations [T], values [T]).")
+                raise InputError(f"Findings.history[{name!r}] has to be (iterations [T], values [T]).")
 
     def _check_images(self):
         _check_images("samples", self.samples, 5)
@@ -150,13 +148,13 @@ def _check(condition, field, findings, allowed):
     if not condition:
         value = getattr(findings, field)
         given = f"has shape {value.shape}" if isinstance(value, np.ndarray) else f"is {value!r}"
-        raise FindingsError(f"Findings.{field} {given}; allowed: {allowed}.")
+        raise InputError(f"Findings.{field} {given}; allowed: {allowed}.")
 
 
 def _check_images(field, images, rank):
     shape = np.shape(images)
     if len(shape) != rank or shape[-1] not in (1, 3) or np.asarray(images).dtype != np.uint8:
-        raise FindingsError(
+        raise InputError(
             f"Findings.{field} has images of shape {shape} and type {np.asarray(images).dtype}; "
             f"allowed: uint8, {rank} axes that end with H, W, C, where C is 1 or 3."
         )

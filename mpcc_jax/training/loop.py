@@ -5,15 +5,12 @@ import contextlib
 import numpy as np
 
 from mpcc_jax.compilation import compile_ahead
-from mpcc_jax.training.iteration import compile_train_many
+from mpcc_jax.errors import NonFiniteError
+from mpcc_jax.training.steps import compile_train_iterations
 
 # In the order of Algorithm 1: what breaks first breaks the rest.
 NETWORKS = ("discriminator", "generator", "prior_generator", "encoder", "prior")
 PRIOR_UPDATES = {"prior_generator": "prior (on Loss I)", "prior": "prior (on L_c + lambda_p L_p)"}
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient became NaN or infinite; the message names iteration, loss and network."""
 
 
 def check_finite(start, metrics, seeds=None):
@@ -72,7 +69,7 @@ class Trainer:
         self.noise_key = noise_key
         self.iterations_per_call = iterations_per_call
         self.seeds = seeds
-        self._program = compile_train_many(algorithm, layout)
+        self._program = compile_train_iterations(algorithm, layout)
         self._ahead = None
 
     def compile_ahead(self, state, start, stop):

@@ -12,10 +12,10 @@ import optax
 
 from mpcc_jax.compilation import compile_ahead
 from mpcc_jax.config import resolve_conventions
-from mpcc_jax.conventions import Conventions
 from mpcc_jax.data.augmentation import Augmentation
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
 from mpcc_jax.model import Model, build_model, init
+from mpcc_jax.variants import Conventions
 
 
 @flax.struct.dataclass
@@ -229,3 +229,32 @@ def abstract_state(algorithm, layout):
         shapes,
         layout.state(shapes),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The PRNG keys of a run.
+
+    Attributes:
+      init: of parameters.
+      data: of the order of the examples.
+      noise: of the latents in training.
+      evaluation: of the latents in pictures and standing statistics.
+    """
+
+    init: jax.Array
+    data: jax.Array
+    noise: jax.Array
+    evaluation: jax.Array
+
+
+def split_seed(seed):
+    """The keys of a run.
+
+    Args:
+      seed: integer.
+
+    Returns:
+      `Keys`, on the first device of this host.
+    """
+    return Keys(*jax.random.split(jax.random.key(seed), 4))

@@ -15,9 +15,8 @@ from benchmarks.flops import CONFIGS, Layer, count_iteration, main, multiply_add
 from benchmarks.iteration import load_config
 from configs import cifar10, fashion_mnist, mnist
 from mpcc_jax.model import discriminate, encode, generate
-from mpcc_jax.training import phases
-from mpcc_jax.training.iteration import train_iteration
 from mpcc_jax.training.state import build_algorithm, state_shapes
+from mpcc_jax.training.steps import train_iteration
 from tests.conftest import ROOT, draw_inputs, tiny_config
 
 PHASES = ("discriminator", "generator", "encoder")
@@ -100,7 +99,7 @@ def networks_of(config, image_channels=1):
     }
 
 
-def assert_phases_equal(config, image_channels):
+def assert_steps_equal(config, image_channels):
     algorithm = build_algorithm(config, image_channels)
     batch, noise = jax.eval_shape(lambda: draw_inputs(algorithm))
     one_batch, critic, encoded = (
@@ -115,7 +114,7 @@ def assert_phases_equal(config, image_channels):
     steps = {"discriminator": algorithm.discriminator_steps, "generator": 1, "encoder": algorithm.encoder_steps}
     expected = count_iteration(config, image_channels, rewritten=True)
     for phase in PHASES:
-        step = functools.partial(getattr(phases, f"{phase}_step"), algorithm)
+        step = functools.partial(getattr(steps, f"{phase}_step"), algorithm)
         assert steps[phase] * count(step, state_shapes(algorithm), inputs[phase]) == expected[phase].multiply_adds, (
             phase
         )
@@ -227,14 +226,14 @@ def test_forward_passes_have_the_counted_products(conditioning):
 )
 def test_updates_have_the_counted_products(config, image_channels):
     """Gradients too, on the platforms that are no CPU: what is not used drops out, as in XLA."""
-    assert_phases_equal(config, image_channels)
+    assert_steps_equal(config, image_channels)
 
 
 def test_a_prior_that_learns_nothing_needs_no_gradient_of_latents():
     config = configure(num_clusters=1)
     config.prior.kind = "standard_normal"
     assert network_layers(config, 1, rewritten=True)["prior"] == []
-    assert_phases_equal(config, 1)
+    assert_steps_equal(config, 1)
 
 
 def quarter_convolutions(x, kernels):

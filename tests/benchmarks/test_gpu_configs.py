@@ -16,7 +16,8 @@ from benchmarks.gpu.configs import (
     write_configs,
 )
 from benchmarks.iteration import load_config as load_published
-from mpcc_jax.config import ConfigError, validate
+from mpcc_jax.config import validate
+from mpcc_jax.errors import ConfigError
 from tests.conftest import ROOT
 
 

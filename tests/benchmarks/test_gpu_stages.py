@@ -13,7 +13,7 @@ from benchmarks.gpu.configs import load_config
 from benchmarks.gpu.session import Session, read
 from benchmarks.ours import Run
 from benchmarks.peer.pipe import WorkerError
-from mpcc_jax.data.sampler import Examples
+from mpcc_jax.data.loader import Examples
 from tests.conftest import layout_of
 
 

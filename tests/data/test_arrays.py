@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from mpcc_jax.data import DataError, from_arrays, load_dataset
+from mpcc_jax.data import from_arrays, load_dataset
+from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)

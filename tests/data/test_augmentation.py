@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mpcc_jax.data.augmentation import Augmentation, augment, draw_augmentation
-from mpcc_jax.data.sampler import Examples
-from mpcc_jax.training import iteration
+from mpcc_jax.data.loader import Examples
+from mpcc_jax.training import steps as iteration
 from mpcc_jax.training.state import build_algorithm
 from tests.conftest import tiny_config
 
@@ -53,7 +53,7 @@ def test_draws_cover_their_range_and_follow_the_iteration():
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_training_sees_augmented_images(monkeypatch, flip, state):
-    """`train_many` with a step that only returns what it was given."""
+    """`train_iterations` with a step that only returns what it was given."""
     config = tiny_config()
     config.data.update({"crop_padding": 2, "flip": flip})
     algorithm = build_algorithm(config, 1)
@@ -61,7 +61,7 @@ def test_training_sees_augmented_images(monkeypatch, flip, state):
     monkeypatch.setattr(iteration, "summarize", lambda algorithm, images: {"images": images})
     rng = np.random.default_rng(0)
     examples = Examples(rng.integers(0, 256, (1, 2, 8, 8, 8, 1)).astype(np.uint8), None)
-    _, seen = iteration.train_many(algorithm, state, examples, KEY)
+    _, seen = iteration.train_iterations(algorithm, state, examples, KEY)
     draws = draw_augmentation(algorithm.augmentation, KEY, 0, (2, 8))
     expected = augment(algorithm.augmentation, Examples(examples.images[0], None), *draws).images
     assert (draws[1] is not None) == flip

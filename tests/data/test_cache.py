@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from mpcc_jax.data import DataError, load_dataset, loading
+from mpcc_jax.data import load_dataset, sources
 from mpcc_jax.data.cache import ArrayWriter, cache_dir
+from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 9, 9, 1)).astype(np.uint8)
@@ -28,7 +29,7 @@ def entries(config):
 
 
 def forbid_reading(monkeypatch):
-    monkeypatch.setattr(loading, "read_blocks", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(sources, "read_blocks", lambda *_: pytest.fail("read again"))
 
 
 def test_the_second_load_reads_nothing_and_is_memory_mapped(config, monkeypatch):
@@ -58,13 +59,13 @@ def test_whatever_changes_the_pixels_makes_another_entry(config, tmp_path):
 
 
 def test_nothing_half_written_is_left(config, monkeypatch):
-    read = loading.read_blocks
+    read = sources.read_blocks
 
     def interrupted(*arguments):
         yield from list(read(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loading, "read_blocks", interrupted)
+    monkeypatch.setattr(sources, "read_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_dataset(config)
     assert entries(config) == []
@@ -88,14 +89,14 @@ def test_bad_data_never_enters_the_cache(config, tmp_path):
 
 
 def test_of_two_processes_the_first_one_wins(config, monkeypatch):
-    read = loading.read_blocks
+    read = sources.read_blocks
 
     def beaten(*arguments):
-        monkeypatch.setattr(loading, "read_blocks", read)
+        monkeypatch.setattr(sources, "read_blocks", read)
         load_dataset(config)
         yield from read(*arguments)
 
-    monkeypatch.setattr(loading, "read_blocks", beaten)
+    monkeypatch.setattr(sources, "read_blocks", beaten)
     assert len(load_dataset(config).images) == 30
     assert len(entries(config)) == 1
 

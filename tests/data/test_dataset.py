@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mpcc_jax.data import DataError, Dataset
+from mpcc_jax.data import Dataset
 from mpcc_jax.data.dataset import measure_pixels
+from mpcc_jax.errors import DataError
 
 GOOD = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
 

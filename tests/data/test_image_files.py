@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax.data.dataset import DataError
-from mpcc_jax.data.image_files import read_images
-from mpcc_jax.data.inputs import as_images
+from mpcc_jax.data.folder import read_images
+from mpcc_jax.data.images import as_images
+from mpcc_jax.errors import DataError
 from tests.conftest import SMALL_IMAGES
 
 COLOUR = np.random.default_rng(1).integers(0, 256, (3, 12, 20, 3)).astype(np.uint8)

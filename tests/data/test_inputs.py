@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mpcc_jax.data import from_arrays
-from mpcc_jax.data.dataset import DataError
-from mpcc_jax.data.inputs import as_images
+from mpcc_jax.data.images import as_images
+from mpcc_jax.errors import DataError
 from tests.conftest import SMALL_IMAGES
 
 GRAY, COLOUR = (8, 8, 1), (8, 8, 3)

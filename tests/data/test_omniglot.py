@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mpcc_jax.data import DataError, load_dataset
+from mpcc_jax.data import load_dataset
 from mpcc_jax.data.omniglot import distort, draw_affine
+from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 from tests.tfds_data import prepare_omniglot
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpcc_jax.data.sampler import epoch_order, gather, to_batch, to_float
+from mpcc_jax.data.loader import epoch_order, gather, to_batch, to_float
 
 KEY = jax.random.key(3)
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from sklearn import metrics
 
-from mpcc_jax.evaluation.clustering import (
+from mpcc_jax.evaluation.scores import (
     cluster_sizes,
     clustering_scores,
     confusion_matrix,

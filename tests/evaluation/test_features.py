@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mpcc_jax.data.sampler import to_float
+from mpcc_jax.data.loader import to_float
 from mpcc_jax.evaluation import features
 from mpcc_jax.evaluation.features import extract_features, extraction_protocol, to_uint8
 from mpcc_jax.evaluation.inception_weights import InceptionWeights

@@ -9,8 +9,9 @@ import threading
 import numpy as np
 import pytest
 
+from mpcc_jax.errors import WeightsError
 from mpcc_jax.evaluation import inception_weights
-from mpcc_jax.evaluation.inception_weights import FILE_NAME, URL, WeightsError, download, find_weights, read_weights
+from mpcc_jax.evaluation.inception_weights import FILE_NAME, URL, download, find_weights, read_weights
 
 RNG = np.random.default_rng(0)
 TENSORS = {

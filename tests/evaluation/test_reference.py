@@ -6,23 +6,16 @@ import json
 import numpy as np
 import pytest
 
+from mpcc_jax.errors import DataError
 from mpcc_jax.evaluation import reference as module
-from mpcc_jax.evaluation.fidelity import (
+from mpcc_jax.evaluation.fid import (
     FewSamplesWarning,
-    FidelityError,
     feature_moments,
     frechet_distance,
     inception_score,
     kernel_distance,
 )
-from mpcc_jax.evaluation.reference import (
-    ProtocolError,
-    ReferenceFileError,
-    generation_scores,
-    load,
-    measure_reference,
-    save,
-)
+from mpcc_jax.evaluation.reference import generation_scores, load, measure_reference, save
 
 RNG = np.random.default_rng(0)
 FEATURES, LOGITS = np.abs(RNG.normal(size=(60, 6))).astype(np.float32), RNG.normal(size=(60, 5)).astype(np.float32)
@@ -31,7 +24,7 @@ NETWORK = {"network": "w.pth", "network_sha256": "ab" * 32, "network_published":
 REFERENCE_PROTOCOL = {**NETWORK, "name": "digits", "split": "train"}
 PROTOCOL = {**NETWORK, "rounding": "round((x + 1) * 127.5)", "weights": "average", "batch_statistics": "standing"}
 
-pytestmark = pytest.mark.filterwarnings("ignore::mpcc_jax.evaluation.fidelity.FewSamplesWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::mpcc_jax.evaluation.fid.FewSamplesWarning")
 
 
 def measured():
@@ -82,13 +75,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full_disk)
-    with pytest.raises(ReferenceFileError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         save(path, measured())
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("digits.npz", before)]
 
 
 def test_other_endings_are_refused(tmp_path):
-    with pytest.raises(ReferenceFileError, match=r"ends in \.npz"):
+    with pytest.raises(DataError, match=r"ends in \.npz"):
         save(tmp_path / "digits.pkl", measured())
 
 
@@ -120,16 +113,16 @@ def test_published_statistics_are_read_and_say_what_is_unknown(tmp_path):
 )
 def test_damaged_statistics_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "stats.npz", **arrays)
-    with pytest.raises(ReferenceFileError, match=message):
+    with pytest.raises(DataError, match=message):
         load(tmp_path / "stats.npz")
 
 
 def test_files_cut_off_or_absent_are_refused(tmp_path):
     save(tmp_path / "digits.npz", measured())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "digits.npz").read_bytes()[:500])
-    with pytest.raises(ReferenceFileError, match="damaged"):
+    with pytest.raises(DataError, match="damaged"):
         load(tmp_path / "cut.npz")
-    with pytest.raises(ReferenceFileError, match="no statistics of a reference at"):
+    with pytest.raises(DataError, match="no statistics of a reference at"):
         load(tmp_path / "gone.npz")
 
 
@@ -156,22 +149,22 @@ def test_few_generated_images_are_warned_of():
 @pytest.mark.parametrize(("key", "other"), [("resize", "pytorch_fid"), ("network_sha256", "cd" * 32)])
 def test_protocols_that_differ_are_refused_and_named(key, other):
     reference = measure_reference(FEATURES, LOGITS, {**REFERENCE_PROTOCOL, key: other})
-    with pytest.raises(ProtocolError, match=f"{key}={PROTOCOL[key]} .*{key}={other}"):
+    with pytest.raises(DataError, match=f"{key}={PROTOCOL[key]} .*{key}={other}"):
         scores_of(reference)
 
 
 @pytest.mark.parametrize("key", ["network", "network_sha256", "resize", "rounding"])
 def test_a_generated_set_must_say_how_it_was_made(key):
     protocol = {name: value for name, value in PROTOCOL.items() if name != key}
-    with pytest.raises(ProtocolError, match=f"does not say {key};"):
+    with pytest.raises(DataError, match=f"does not say {key};"):
         scores_of(measured(), protocol)
 
 
 def test_features_that_do_not_fit_are_refused():
     reference, rng = measured(), np.random.default_rng(0)
-    with pytest.raises(FidelityError, match="40 rows of features, 39 of logits"):
+    with pytest.raises(DataError, match="40 rows of features, 39 of logits"):
         generation_scores(GENERATED, THEIR_LOGITS[:39], reference, PROTOCOL, rng)
-    with pytest.raises(FidelityError, match="5 features; the reference has 6"):
+    with pytest.raises(DataError, match="5 features; the reference has 6"):
         generation_scores(GENERATED[:, :5], THEIR_LOGITS, reference, PROTOCOL, rng)
-    with pytest.raises(FidelityError, match="60 rows of features, 59 of logits"):
+    with pytest.raises(DataError, match="60 rows of features, 59 of logits"):
         measure_reference(FEATURES, LOGITS[:59], REFERENCE_PROTOCOL)

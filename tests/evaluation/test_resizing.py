@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.evaluation.resizing import RESIZES
+from mpcc_jax.evaluation.features import RESIZES
 from tests.evaluation.test_inception import GOLDEN, IMAGES
 
 RNG = np.random.RandomState(1)

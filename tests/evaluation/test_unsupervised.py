@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import silhouette_score
 
-from mpcc_jax.evaluation.unsupervised import (
+from mpcc_jax.evaluation.scores import (
     cluster_entropy,
     mean_confidence,
     prior_overlap,

@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.config import ConfigError, validate
+from mpcc_jax.config import validate
+from mpcc_jax.errors import ConfigError
 from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.networks.precision import PRECISIONS, at_least_float32
-from mpcc_jax.training.iteration import train_iteration
 from mpcc_jax.training.state import assemble_state, build_algorithm
+from mpcc_jax.training.steps import train_iteration
 from tests.conftest import draw_inputs, random_variables, tiny_config
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.model import discriminate, generate
-from mpcc_jax.released import to_released
+from mpcc_jax.released.convert import to_released
 from mpcc_jax.training.state import build_algorithm
 from tests import golden_data
 from tests.conftest import random_variables, tiny_config

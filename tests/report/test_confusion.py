@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mpcc_jax.evaluation.clustering import one_to_one_accuracy
+from mpcc_jax.evaluation.scores import one_to_one_accuracy
 from mpcc_jax.report.confusion import confusion_chart, match_clusters, order_clusters, shares_of_classes
 from mpcc_jax.report.style import DARK, LIGHT, encode_figure
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpcc_jax.report import FindingsError
+from mpcc_jax.errors import InputError
 from tests.report.examples import all_of_them, few, images
 
 
@@ -37,12 +37,10 @@ def test_few_and_all_are_accepted():
     ],
 )
 def test_what_does_not_fit_is_named(field, value):
-    with pytest.raises(FindingsError, match=rf"Findings\.{field}\b"):
+    with pytest.raises(InputError, match=rf"Findings\.{field}\b"):
         all_of_them(**{field: value})
 
 
 def test_images_say_what_they_are_and_should_be():
-    with pytest.raises(
-        FindingsError, match=r"shape \(3, 4, 8, 8, 2\) and type uint8; allowed: uint8, 5 axes .* 1 or 3"
-    ):
+    with pytest.raises(InputError, match=r"shape \(3, 4, 8, 8, 2\) and type uint8; allowed: uint8, 5 axes .* 1 or 3"):
         few(samples=images(3, 4, channels=2))

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from mpcc_jax.reproduce.catalogue import Published, Row, Table
-from mpcc_jax.reproduce.plan import Options, configure
-from mpcc_jax.reproduce.records import FINISHED, record_path
 from mpcc_jax.workdir import settings_of, write_json
+from reproduce.catalogue import Published, Row, Table
+from reproduce.plan import Options, configure
+from reproduce.records import FINISHED, record_path
 
 # As many as in tests/test_experiment.py, so that both have the same programs.
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)

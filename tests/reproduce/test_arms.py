@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from mpcc_jax.config import resolve_conventions
-from mpcc_jax.conventions import VARIANTS
-from mpcc_jax.reproduce.arms import ARMS, SINGLE_DIFFERENCES, set_arm
-from mpcc_jax.reproduce.errors import ReproduceError
+from mpcc_jax.variants import VARIANTS
+from reproduce.arms import ARMS, SINGLE_DIFFERENCES, set_arm
+from reproduce.errors import ReproduceError
 from tests.conftest import tiny_config
 
 

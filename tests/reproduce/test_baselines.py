@@ -8,11 +8,11 @@ import pytest
 from sklearn.datasets import load_digits, make_moons
 
 from mpcc_jax.data import from_arrays
-from mpcc_jax.evaluation.clustering import many_to_one_accuracy
-from mpcc_jax.reproduce import baselines
-from mpcc_jax.reproduce.baselines import main, markdown_table, measure, read_records, run
-from mpcc_jax.reproduce.classical import METHODS, Method, reduce_images
-from mpcc_jax.reproduce.errors import ReproduceError
+from mpcc_jax.evaluation.scores import many_to_one_accuracy
+from reproduce import baselines
+from reproduce.baselines import main, markdown_table, measure, read_records, run
+from reproduce.classical import METHODS, Method, reduce_images
+from reproduce.errors import ReproduceError
 from tests.conftest import ROOT
 
 

@@ -1,8 +1,8 @@
 import json
 
-from mpcc_jax.reproduce.beside import compare_with_baselines
-from mpcc_jax.reproduce.catalogue import DIGITS
-from mpcc_jax.reproduce.markdown import render_beside
+from reproduce.beside import compare_with_baselines
+from reproduce.catalogue import DIGITS
+from reproduce.markdown import render_beside
 from tests.reproduce.examples import make_options, make_table, write_records
 
 

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from mpcc_jax.config_file import load_config
-from mpcc_jax.reproduce.catalogue import ABLATION, CLUSTERING, MEASURES, TABLES
+from mpcc_jax.config import load_config
+from reproduce.catalogue import ABLATION, CLUSTERING, MEASURES, TABLES
 
 ROWS = {row.name: row for table in TABLES.values() for row in table.rows}
 PAIR = re.compile(r"(\d+\.\d+) \+- (\d+\.\d+)")

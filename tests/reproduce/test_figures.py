@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 import mpcc_jax
-from mpcc_jax.data.sampler import to_float
+from mpcc_jax.data.loader import to_float
 from mpcc_jax.evaluation.features import to_uint8
-from mpcc_jax.reproduce.figures import SIDE, choose_evenly, draw_generated, draw_reconstructions, main
+from reproduce.figures import SIDE, choose_evenly, draw_generated, draw_reconstructions, main
 from tests.conftest import SMALL_IMAGES
 from tests.trained import LABELS, make_run
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mpcc_jax import generation
-from mpcc_jax.assessment import assess
 from mpcc_jax.console import Display
 from mpcc_jax.data import load_dataset
+from mpcc_jax.errors import NonFiniteError
+from mpcc_jax.evaluation import generation
+from mpcc_jax.evaluation.evaluate import assess
 from mpcc_jax.evaluation.inception_weights import InceptionWeights
-from mpcc_jax.inference import load
-from mpcc_jax.reproduce import __main__ as command
-from mpcc_jax.reproduce import run as execution
-from mpcc_jax.reproduce.__main__ import choose, main, parse_seeds
-from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.reproduce.provenance import describe_hardware, read_commit
-from mpcc_jax.training.loop import NonFiniteError
+from mpcc_jax.trained_model import load
+from reproduce import __main__ as command
+from reproduce import run as execution
+from reproduce.__main__ import choose, main, parse_seeds
+from reproduce.errors import ReproduceError
+from reproduce.provenance import describe_hardware, read_commit
 from tests.reproduce.examples import make_row, make_table
 
 

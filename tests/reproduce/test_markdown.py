@@ -1,5 +1,5 @@
-from mpcc_jax.reproduce import markdown
-from mpcc_jax.reproduce.markdown import MSE_NOTE
+from reproduce import markdown
+from reproduce.markdown import MSE_NOTE
 
 LINE = {
     "label": "MNIST",

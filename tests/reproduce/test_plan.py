@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from mpcc_jax.config import ConfigError
-from mpcc_jax.config_file import load_config
-from mpcc_jax.reproduce.catalogue import DIGITS
-from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.reproduce.plan import DONE, HALF_DONE, NEW, TRAINED, configure, inspect, plan_runs
+from mpcc_jax.config import load_config
+from mpcc_jax.errors import ConfigError
 from mpcc_jax.workdir import check_same_config, settings_of
+from reproduce.catalogue import DIGITS
+from reproduce.errors import ReproduceError
+from reproduce.plan import DONE, HALF_DONE, NEW, TRAINED, configure, inspect, plan_runs
 from tests.reproduce.examples import make_options, make_record, make_row, write_record
 
 

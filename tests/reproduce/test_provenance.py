@@ -5,7 +5,7 @@ import subprocess
 import jax
 import pytest
 
-from mpcc_jax.reproduce.provenance import (
+from reproduce.provenance import (
     begin_session,
     describe_hardware,
     describe_run,

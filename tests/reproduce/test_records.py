@@ -1,10 +1,10 @@
 import pytest
 
 from mpcc_jax.config import default_config
-from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.reproduce.plan import configure
-from mpcc_jax.reproduce.records import read_json, read_records
 from mpcc_jax.workdir import differing_fields, settings_of
+from reproduce.errors import ReproduceError
+from reproduce.plan import configure
+from reproduce.records import read_json, read_records
 from tests.reproduce.examples import make_options, make_record, make_row, write_record
 
 

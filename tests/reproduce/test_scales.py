@@ -1,11 +1,11 @@
 import pytest
 
-from mpcc_jax.config_file import load_config
-from mpcc_jax.reproduce.catalogue import DIGITS, TABLES
-from mpcc_jax.reproduce.errors import ReproduceError
-from mpcc_jax.reproduce.plan import configure
-from mpcc_jax.reproduce.scales import CPU, find_scale
+from mpcc_jax.config import load_config
 from mpcc_jax.workdir import differing_fields, settings_of
+from reproduce.catalogue import DIGITS, TABLES
+from reproduce.errors import ReproduceError
+from reproduce.plan import configure
+from reproduce.scales import CPU, find_scale
 from tests.reproduce.examples import make_options
 
 ROWS = {row.name: row for table in TABLES.values() for row in table.rows}

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from mpcc_jax.reproduce.statistics import best_of, spread, welch
+from reproduce.statistics import best_of, spread, welch
 
 
 def test_the_sd_is_that_of_a_sample():

@@ -1,8 +1,8 @@
 import pytest
 
-from mpcc_jax.reproduce.arms import ARMS
-from mpcc_jax.reproduce.statistics import welch
-from mpcc_jax.reproduce.study import summarize_study
+from reproduce.arms import ARMS
+from reproduce.statistics import welch
+from reproduce.study import summarize_study
 from tests.reproduce.examples import make_options, make_row, make_table, write_records
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from mpcc_jax.reproduce.catalogue import Published
-from mpcc_jax.reproduce.summary import describe_runs, summarize_measure, summarize_scores, summarize_table
+from reproduce.catalogue import Published
+from reproduce.summary import describe_runs, summarize_measure, summarize_scores, summarize_table
 from tests.reproduce.examples import make_options, make_record, make_row, make_table, write_record, write_records
 
 FIVE = (0.90, 0.80, 0.95, 0.70, 0.85)

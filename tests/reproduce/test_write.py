@@ -1,8 +1,8 @@
 import json
 
-from mpcc_jax.reproduce import write
-from mpcc_jax.reproduce.catalogue import TABLES
-from mpcc_jax.reproduce.write import write_tables
+from reproduce import write
+from reproduce.catalogue import TABLES
+from reproduce.write import write_tables
 from tests.reproduce.examples import make_options, make_record, make_row, make_table, write_record, write_records
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpcc_jax.training.alarms import Alarms, signs_of_collapse
+from mpcc_jax.training.metrics import Alarms, signs_of_collapse
 from tests.conftest import tiny_config
 
 HEALTHY = {

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
+from mpcc_jax.errors import CheckpointError
+from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.state import abstract_state
-from mpcc_jax.training.weights import read_weights, with_weights
 from tests.conftest import ROOT, layout_of
 
 

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpcc_jax.data.loaders import DeviceLoader
-from mpcc_jax.data.sampler import epoch_order, gather, to_batch
-from mpcc_jax.training.iteration import compile_train_many, summarize, train_iteration
-from mpcc_jax.training.noise import Noise, draw_latents, draw_noise
+from mpcc_jax.data.loader import DeviceLoader, epoch_order, gather, to_batch
+from mpcc_jax.prior import draw_latents
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
+from mpcc_jax.training.steps import Noise, compile_train_iterations, draw_noise, summarize, train_iteration
 from tests.conftest import SMALL_IMAGES, assert_trees_close, draw_inputs, layout_of, random_variables, tiny_config
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "iteration_paper.npz"
@@ -102,7 +101,7 @@ def test_pmapped_iteration_equals_the_jitted_one(algorithm):
 def test_train_many_draws_what_single_iterations_would(algorithm, state):
     """Four iterations in calls of two equal four single ones; a resumed run sees the same data and noise."""
     keys = tuple(jax.random.split(jax.random.key(5)))
-    program = compile_train_many(algorithm, layout_of())
+    program = compile_train_iterations(algorithm, layout_of())
     actual = layout_of().place_tree(state)
     for examples in DeviceLoader(SMALL_IMAGES, None, keys[:1], 2, 8, layout_of()).calls(0, 4, 2):
         actual, metrics = program(actual, examples, keys[1])

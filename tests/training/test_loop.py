@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from mpcc_jax.data.loaders import DeviceLoader
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.errors import NonFiniteError
 from mpcc_jax.training import loop
-from mpcc_jax.training.loop import NonFiniteError, Trainer, check_finite
+from mpcc_jax.training.loop import Trainer, check_finite
 from mpcc_jax.training.state import abstract_state
 from tests.conftest import SMALL_IMAGES, layout_of
 
@@ -31,7 +32,7 @@ class Program:
 
 def run(monkeypatch, algorithm, start, stop, broken=None, should_stop=lambda: False):
     program, reports = Program(broken), []
-    monkeypatch.setattr(loop, "compile_train_many", program.compile)
+    monkeypatch.setattr(loop, "compile_train_iterations", program.compile)
     loader = DeviceLoader(np.zeros((4, 8, 8, 1), np.uint8), None, [jax.random.key(0)], 2, 8, layout_of())
     trainer = Trainer(algorithm, loader, jax.random.key(1), 10)
     observe = lambda done, state, metrics: f"seen at {done}"  # noqa: E731

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from mpcc_jax.evaluation.networks import encode_images, generate_images
+from mpcc_jax.evaluation.encode import encode_images, generate_images
+from mpcc_jax.prior import Latents
 from mpcc_jax.training.metrics import Window, draw_samples, inspect, probe_size
-from mpcc_jax.training.noise import Latents
 from tests.conftest import SMALL_IMAGES
 
 
@@ -61,7 +61,7 @@ def test_samples_are_those_of_the_average(algorithm, state):
     y = np.asarray([0, 1, 2])
     eps = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     drawn = draw_samples(algorithm.model, state, Latents(jnp.asarray(y), jnp.asarray(eps)))
-    z = algorithm.model.prior.sampling(state.params["prior"]).sample(jnp.asarray(y), jnp.asarray(eps))
+    z = algorithm.model.prior.sampling_mixture(state.params["prior"]).sample(jnp.asarray(y), jnp.asarray(eps))
     expected = generate_images(algorithm.model, state, state.ema["buffers"], z, y)
     np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-5)
 

@@ -6,10 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from mpcc_jax.released import to_released
-from mpcc_jax.training.iteration import train_iteration
-from mpcc_jax.training.phases import discriminator_step, encoder_step, generator_step
+from mpcc_jax.released.convert import to_released
 from mpcc_jax.training.state import assemble_state, build_algorithm
+from mpcc_jax.training.steps import train_iteration, update_discriminator, update_encoder, update_generator
 from tests import golden_data
 
 FILE = "golden_training_cbn.npz"
@@ -109,10 +108,10 @@ def test_inside_the_first_iteration():
     state = initial_state(algorithm, arrays, np.float32)
     batch, noise = golden_data.iteration_inputs(arrays, 0, np.float32)
     inputs = (batch, noise.discriminator)
-    state, _ = jax.lax.scan(functools.partial(discriminator_step, algorithm), state, inputs)
+    state, _ = jax.lax.scan(functools.partial(update_discriminator, algorithm), state, inputs)
     assert_equals(state, arrays, "it1_afterD.", loose=True)
-    state, _ = jax.jit(functools.partial(generator_step, algorithm))(state, noise.generator)
+    state, _ = jax.jit(functools.partial(update_generator, algorithm))(state, noise.generator)
     assert_equals(state, arrays, "it1_afterG.", loose=True)
     first = (jax.tree.map(lambda x: x[0], noise.encoder), True)
-    state, _ = jax.jit(functools.partial(encoder_step, algorithm))(state, first)
+    state, _ = jax.jit(functools.partial(update_encoder, algorithm))(state, first)
     assert_equals(state, arrays, "it1_afterE1.", loose=True)

@@ -1,0 +1,39 @@
+"""The errors that a user can cause or repair. The command line prints their message as one line."""
+
+
+class MPCCError(Exception):
+    """Says which field or file is wrong, what was given, what is allowed and what to do."""
+
+    exit_status = 1
+
+
+class ConfigError(MPCCError, ValueError):
+    """A setting that cannot work, alone or on this machine."""
+
+
+class DataError(MPCCError, ValueError):
+    """Images, labels or statistics that cannot be used."""
+
+
+class InputError(MPCCError, ValueError):
+    """An argument of a function that cannot work."""
+
+
+class WorkdirError(MPCCError, OSError):
+    """A folder or file that cannot be used for results."""
+
+
+class WeightsError(MPCCError, ValueError):
+    """A file of weights that is missing, damaged or of another network."""
+
+
+class CheckpointError(MPCCError, RuntimeError):
+    """A checkpoint that cannot be written or read."""
+
+    exit_status = 3
+
+
+class NonFiniteError(MPCCError, RuntimeError):
+    """A loss or gradient that became NaN or infinite."""
+
+    exit_status = 3

@@ -1,0 +1,1 @@
+"""The authors' released code: its weights in and out."""

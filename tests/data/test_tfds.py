@@ -1,0 +1,131 @@
+"""Prepared TensorFlow Datasets: which version and split is read, and what is said if there is none."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from mpcc_jax.data import load_dataset, prepare_dataset
+from mpcc_jax.data.tfds import find_prepared
+from mpcc_jax.errors import DataError
+from tests.conftest import tiny_config
+from tests.tfds_data import prepare_labelled
+
+SIZES = {"train": 24, "test": 12}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tfds")
+    prepare_labelled(directory, "mnist", SIZES)
+    prepare_labelled(directory, "mnist", SIZES, version="3.0.0")
+    prepare_labelled(directory, "cifar100", SIZES, (10, 8, 3), 6, label="coarse_label")
+    return directory
+
+
+def load(directory, name, **settings):
+    config = tiny_config()
+    config.data.update({"name": name, "dir": str(directory), "cache": False, **settings})
+    return load_dataset(config)
+
+
+def test_benchmarks_are_train_and_test_together(prepared):
+    dataset = load(prepared, "mnist")
+    assert (dataset.name, dataset.version, dataset.split) == ("mnist", "3.0.1", "train+test")
+    assert dataset.origin == str(prepared / "mnist" / "3.0.1")
+    numbers = dataset.images[:, 0, 0, 0]
+    np.testing.assert_array_equal(np.sort(numbers), np.arange(36))
+    np.testing.assert_array_equal(dataset.labels, numbers % 4)
+    assert dataset.class_names == ("0", "1", "2", "3")
+    assert not any(name == "tensorflow" or name.startswith("tensorflow.") for name in sys.modules)
+
+
+def test_the_split_is_a_field(prepared):
+    assert len(load(prepared, "mnist", split="train").images) == 24
+    part = load(prepared, "mnist", split="test[:5]")
+    assert (len(part.images), part.split) == (5, "test[:5]")
+    with pytest.raises(DataError, match=r"config.data.split is 'valid'.*allowed: test \(12\), train \(24\), parts"):
+        load(prepared, "mnist", split="valid")
+
+
+def test_cifar20_reads_the_coarse_labels_and_resizes(prepared):
+    dataset = load(prepared, "cifar20")
+    assert dataset.images.shape == (36, 8, 8, 3)
+    assert len(dataset.class_names) == 6
+    assert load(prepared, "cifar20", labels=False).labels is None
+
+
+def test_any_data_set_by_name_and_version(prepared):
+    assert load(prepared, "tfds:mnist").version == "3.0.1"
+    old = load(prepared, "tfds:mnist:3.0.0")
+    assert (old.version, old.split, len(old.images)) == ("3.0.0", "train", 24)
+    assert load(prepared, "tfds:cifar100").labels is not None
+    with pytest.raises(DataError, match=r"config.data.label_feature is 'fine'; allowed .*: coarse_label, image\."):
+        load(prepared, "tfds:cifar100", label_feature="fine")
+
+
+def test_images_with_transparency_are_refused(tmp_path):
+    prepare_labelled(tmp_path, "emoji", {"train": 8}, (8, 8, 4))
+    with pytest.raises(DataError, match=r"'tfds:emoji' have the shape \(8, 8, 4\); allowed: 1 or 3 channels"):
+        load(tmp_path, "tfds:emoji")
+
+
+def test_versions_are_compared_as_numbers(tmp_path):
+    for version in ("9.0.0", "10.0.0", "incomplete.X_11.0.0"):
+        (tmp_path / "mnist" / version).mkdir(parents=True)
+        (tmp_path / "mnist" / version / "features.json").write_text("{}")
+    assert find_prepared(tmp_path, "mnist").name == "10.0.0"
+    assert find_prepared(tmp_path, "mnist:9.0.0").name == "9.0.0"
+    assert find_prepared(tmp_path, "mnist:8.0.0") is None
+
+
+def test_missing_data_says_where_it_looked_and_what_prepares_it(tmp_path):
+    with pytest.raises(DataError) as raised:
+        load(tmp_path, "cifar10")
+    message = str(raised.value)
+    assert f"looked in {tmp_path / 'cifar10'}" in message
+    assert message.endswith(f"python launch.py --mode=prepare --config configs/cifar10.py --config.data.dir={tmp_path}")
+    assert "\n" not in message
+    with pytest.raises(DataError, match=r"--config configs/folder.py --config.data.name=tfds:celeb_a "):
+        load(tmp_path, "tfds:celeb_a")
+
+
+def test_the_directory_comes_from_the_environment(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    assert len(load("", "mnist").images) == 36
+
+
+def test_a_prepared_copy_stands_for_missing_data(prepared, tmp_path):
+    config = tiny_config()
+    config.data.update({"name": "mnist", "dir": str(tmp_path / "data"), "cache_dir": str(tmp_path / "cache")})
+    shutil.copytree(prepared / "mnist", tmp_path / "data" / "mnist")
+    first = prepare_dataset(config)
+    shutil.rmtree(tmp_path / "data")
+    again = load_dataset(config)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert "the data itself is not there" in again.notes[-1]
+    config.data.split = "train"
+    with pytest.raises(DataError, match="for a prepared copy"):
+        load_dataset(config)
+
+
+def test_other_contents_under_the_same_version_are_other_data(prepared, tmp_path):
+    config = tiny_config()
+    config.data.update({"name": "mnist", "dir": str(prepared), "cache_dir": str(tmp_path / "cache")})
+    load_dataset(config)
+    prepare_labelled(tmp_path / "other", "mnist", {"train": 20, "test": 5})
+    config.data.dir = str(tmp_path / "other")
+    assert len(load_dataset(config).images) == 25
+    config.data.dir = str(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="2 prepared copies could stand for it"):
+        load_dataset(config)
+
+
+def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    config = tiny_config()
+    config.data.update({"name": "mnist", "dir": str(tmp_path)})
+    with pytest.raises(DataError, match=r"needs TensorFlow.*pip install -r requirements-prepare.txt"):
+        prepare_dataset(config)
+    assert not any(tmp_path.iterdir())

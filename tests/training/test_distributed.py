@@ -1,0 +1,143 @@
+"""Two real processes on this machine: the training of one, each other's checkpoints, and what keeps them apart."""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from mpcc_jax.errors import ConfigError
+from mpcc_jax.training.distributed import connect, detect
+from tests.conftest import assert_trees_close
+from tests.processes import finish, launch, read_checkpoint, start
+
+SETTINGS = {
+    "model.channels": 1,
+    "training.batch_size": 8,
+    "training.iterations": 6,
+    "training.iterations_per_call": 2,
+    "evaluation.samples_per_cluster": 2,
+    "evaluation.num_images": 100,
+    "logging.every": 2,
+}
+OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
+# So that rounding cannot grow into the +-lr steps of Adam with beta1 = 0.
+DOUBLE = {"JAX_ENABLE_X64": "1"}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_two(*arguments, others=()):
+    """Two processes told by flags; `others` are for the second alone."""
+    flags = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", *arguments]
+    return [start(*flags, f"--process_id={number}", *(others if number else ()), **DOUBLE) for number in range(2)]
+
+
+def start_two_by_slurm(*arguments):
+    """Two processes that SLURM would have started: jax finds out the rest."""
+    job = {"SLURM_JOB_ID": str(free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    ids = [{"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)} for number in range(2)]
+    return [start(*arguments, **DOUBLE, **job, **one) for one in ids]
+
+
+def assert_same_end(one, other):
+    (iteration, tree), (expected_iteration, expected) = read_checkpoint(one), read_checkpoint(other)
+    assert iteration == expected_iteration
+    assert_trees_close(tree, expected, rtol=1e-6, atol=1e-9)
+
+
+def assert_ended_well(processes):
+    runs = [finish(process) for process in processes]
+    for run in runs:
+        assert run.returncode == 0, run.stderr
+    assert "2 processes" in runs[0].stdout
+    assert "accuracy" in runs[0].stdout
+    # The second one writes nothing of its own; gloo greets.
+    assert all(line.startswith("[Gloo]") for line in runs[1].stdout.splitlines())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The workdirs of a run by one process and by two."""
+    folder = tmp_path_factory.mktemp("runs")
+    alone = start("--workdir", str(folder / "one"), *OVERRIDES, **DOUBLE)
+    assert_ended_well(start_two("--workdir", str(folder / "two"), *OVERRIDES))
+    assert finish(alone).returncode == 0
+    return folder
+
+
+def test_two_processes_train_what_one_does(runs):
+    assert_same_end(runs / "two", runs / "one")
+
+
+def test_checkpoints_go_from_two_processes_to_one_and_back(runs):
+    """Two, streaming, go on with what one wrote until SIGTERM reaches one of them; one goes on with what two wrote."""
+    endless = ["--config.training.iterations=100000", "--resume=override", "--config.data.placement=stream"]
+    processes = start_two_by_slurm("--workdir", str(runs / "one"), *OVERRIDES, *endless)
+    log, deadline = runs / "one" / "metrics.jsonl", time.monotonic() + 900
+    while '"iteration": 8' not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    first, second = (finish(process) for process in processes)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "stopped by SIGTERM after" in first.stdout
+
+    reached, _ = read_checkpoint(runs / "one")
+    assert reached >= 8
+    longer = [f"--config.training.iterations={reached}", "--resume=override"]
+    alone = launch("--workdir", str(runs / "two"), *OVERRIDES, *longer, **DOUBLE)
+    assert alone.returncode == 0, alone.stderr
+    assert "after 6 iterations" in alone.stdout
+    assert_same_end(runs / "one", runs / "two")
+
+
+def test_processes_that_disagree_end_with_what_differs(tmp_path):
+    others = ["--config.training.batch_size=16", "--config.seed=3"]
+    for process in start_two("--workdir", str(tmp_path / "run"), *OVERRIDES, others=others):
+        run = finish(process)
+        assert run.returncode == 1
+        assert "config.seed is 0 on process 0 and 3 on process 1" in run.stderr
+        assert "config.training.batch_size is 8 on process 0 and 16 on process 1" in run.stderr
+        assert "Traceback" not in run.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinator_that_cannot_be_reached(tmp_path):
+    flags = ["--coordinator=127.0.0.1:1", "--num_processes=2", "--process_id=1", "--coordinator_timeout=2"]
+    run = launch("--workdir", str(tmp_path / "run"), *flags)
+    assert run.returncode == 1
+    assert "process 1 of 2: not all processes met at 127.0.0.1:1 within 2 seconds" in run.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (("host:1", None, None), {}, "--num_processes and --process_id must be given with --coordinator"),
+        (("host:1", 2, 2), {}, "--process_id is 2 and --num_processes 2; allowed"),
+        (("host", 2, 0), {}, "--coordinator is 'host'; allowed: HOST:PORT"),
+        (
+            (None, None, None),
+            {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
+            "Give --coordinator=HOST:PORT",
+        ),
+    ],
+)
+def test_flags_that_cannot_be(arguments, environment, message):
+    with pytest.raises(ConfigError, match=message):
+        connect(*arguments, environment=environment)
+
+
+def test_who_started_a_process():
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    assert detect({**slurm, "SLURM_NTASKS": "2"}) == "SLURM"
+    assert detect({**slurm, "SLURM_NTASKS": "1"}) is None
+    assert detect({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}) is None, "a batch script, not a step"
+    assert detect({"OMPI_COMM_WORLD_SIZE": "4"}) == "Open MPI"
+    assert detect({}) is None
+    connect(environment={})

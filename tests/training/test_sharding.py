@@ -1,0 +1,109 @@
+"""One, two and four devices, the optimizer divided or not, several seeds at once: the same training."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.errors import ConfigError
+from mpcc_jax.training.checkpoints import Checkpoints
+from mpcc_jax.training.sharding import make_layout, member, on_one_device
+from mpcc_jax.training.state import abstract_state, assemble_state
+from mpcc_jax.training.steps import compile_train_iterations
+from tests.conftest import SMALL_IMAGES, assert_trees_close, layout_of, random_variables, tiny_algorithm, tiny_config
+
+PROGRAMS = {}
+
+
+@functools.cache
+def train_in_double(layout, seeds=(0,)):
+    """Two iterations in float64, so that rounding cannot grow into the +-lr steps of Adam with beta1 = 0."""
+    algorithm = tiny_algorithm()
+    with jax.enable_x64(True):
+        state = assemble_state(algorithm, *random_variables(algorithm.model, np.float64))
+        shardings = layout.state(state)
+        if layout.num_seeds > 1:
+            state = jax.tree.map(lambda leaf: jnp.stack([leaf] * layout.num_seeds), state)
+        state = jax.tree.map(lambda leaf, sharding: layout.place(np.asarray(leaf), sharding), state, shardings)
+        loader = DeviceLoader(SMALL_IMAGES, None, [jax.random.key(seed) for seed in seeds], 2, 8, layout)
+        (examples,) = loader.calls(0, 2, 2)
+        inputs = (state, examples, layout.replicate_keys(*(jax.random.key(10 + seed) for seed in seeds)))
+        if layout not in PROGRAMS:
+            PROGRAMS[layout] = compile_train_iterations(algorithm, layout).lower(*inputs).compile()
+        state, metrics = PROGRAMS[layout](*inputs)
+        return state, jax.tree.map(np.asarray, metrics), PROGRAMS[layout].cost_analysis()["flops"]
+
+
+def assert_same_run(actual, expected):
+    with jax.enable_x64(True):
+        assert_trees_close(actual[0], expected[0], rtol=1e-7, atol=1e-9)
+        assert_trees_close(actual[1], expected[1], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("devices", "shard_optimizer"), [(2, False), (4, True)])
+def test_devices_share_the_work_of_one(devices, shard_optimizer):
+    whole, shared = train_in_double(layout_of()), train_in_double(layout_of(devices, shard_optimizer=shard_optimizer))
+    assert_same_run(shared, whole)
+    assert shared[2] < 1.2 / devices * whole[2]
+    state = shared[0]
+    specs = {leaf.sharding.spec for leaf in jax.tree.leaves((state.params, state.buffers))}
+    assert specs == {PartitionSpec()}
+    divided = [leaf for leaf in jax.tree.leaves((state.optimizers, state.ema)) if not leaf.is_fully_replicated]
+    assert bool(divided) == shard_optimizer
+    if shard_optimizer:
+        memory = sum(leaf.addressable_data(0).size for leaf in jax.tree.leaves((state.optimizers, state.ema)))
+        assert memory < 0.35 * sum(leaf.size for leaf in jax.tree.leaves((state.optimizers, state.ema)))
+
+
+@pytest.mark.parametrize(("num_seeds", "devices"), [(3, 1), (2, 4)])
+def test_seeds_at_once_are_the_runs_of_each(num_seeds, devices):
+    together = train_in_double(layout_of(devices, num_seeds), tuple(range(num_seeds)))
+    for seed in range(num_seeds):
+        alone = train_in_double(layout_of(), (seed,))
+        assert_same_run(member(together[:2], seed), alone)
+    local = on_one_device(together[0], layout_of(devices, num_seeds))
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(local)} == {1}
+
+
+def test_a_checkpoint_restores_on_other_devices(tmp_path):
+    algorithm, (state, _, _) = tiny_algorithm(), train_in_double(layout_of(4, shard_optimizer=True))
+    with jax.enable_x64(True):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(state, 2, {})
+        checkpoints._manager.wait_until_finished()
+        abstract = abstract_state(algorithm, layout_of(2))
+        abstract = jax.tree.map(
+            lambda a, b: jax.ShapeDtypeStruct(a.shape, b.dtype, sharding=a.sharding), abstract, state
+        )
+        restored, _ = checkpoints.restore(abstract, pytest.fail)
+        checkpoints.close()
+        jax.tree.map(np.testing.assert_array_equal, restored, state)
+        assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {2}
+
+
+def test_seeds_go_over_devices_as_far_as_both_divide():
+    def axes(devices, num_seeds, batch_size=8):
+        return dict(layout_of(devices, num_seeds, batch_size).mesh.shape)
+
+    assert axes(1, 1) == {"seed": 1, "batch": 1}
+    assert axes(4, 1) == {"seed": 1, "batch": 4}
+    assert axes(4, 2) == {"seed": 2, "batch": 2}
+    assert axes(4, 8, batch_size=1) == {"seed": 4, "batch": 1}
+    assert axes(4, 3) == {"seed": 1, "batch": 4}
+
+
+def test_devices_that_cannot_be_used():
+    config = tiny_config()
+    config.training.batch_size, config.mesh.devices = 6, 0
+    message = r"batch_size is 6; allowed: a multiple of 4, .* Set it to 8, or use fewer .*--config.mesh.devices=3\."
+    with pytest.raises(ConfigError, match=message):
+        make_layout(config)
+    config.mesh.devices = 5
+    with pytest.raises(ConfigError, match=r"config.mesh.devices is 5; allowed: 1 to 4, the devices of this machine"):
+        make_layout(config)
+    config.mesh.devices = 2
+    assert make_layout(config).mesh.size == 2
