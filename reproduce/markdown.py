@@ -199,7 +199,7 @@ def render_runs(table: Table, records: Records) -> list[str]:
     for row, arm, members in _walk(table, records):
         if members:
             each = [", ".join(map(column, members)) for column in EACH_SEED.values()]
-            once = ["; ".join(dict.fromkeys(map(column, members))) for column in ONCE.values()]
+            once = ["; ".join(filter(None, dict.fromkeys(map(column, members)))) for column in ONCE.values()]
             lines.append([row.label, arm, *each, *once])
         samples |= {figures["protocol"]["num_samples"] for record in members if (figures := record["generation"])}
     if not lines:

@@ -1,5 +1,6 @@
 """The plan over rows, arms and seeds: what is finished is skipped, the rest is trained, measured and recorded."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import CheckpointError, NonFiniteError, WorkdirError
-from mpcc_jax.evaluation.evaluate import assess as evaluate
+from mpcc_jax.evaluation.evaluate import evaluate
 from mpcc_jax.evaluation.generation import measure, plan_measurement
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training.train import train
@@ -166,8 +167,14 @@ def execute(run: Run, dataset: Dataset, warn: Callable[[str], None]) -> str:
 
 def measure_generation(trained: TrainedModel, dataset: Dataset, run: Run, warn: Callable[[str], None]) -> dict:
     """Measures FID and Inception Score."""
-    options = {"inception": str(run.options.inception), "num_samples": run.options.num_samples}
-    return measure(plan_measurement(trained, warn, **options), trained, dataset, warn)
+
+    @contextlib.contextmanager
+    def progress(words):
+        print(words)
+        yield lambda done, total: None
+
+    options = {"inception": run.options.inception, "num_samples": run.options.num_samples}
+    return measure(plan_measurement(trained, warn, **options), trained, dataset, warn, progress)
 
 
 def describe_run(run: Run) -> dict:
