@@ -78,8 +78,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_samples", type=int, default=PUBLISHED_SAMPLES, help="generated images for FID and IS")
     parser.add_argument("--out", type=expand, default="results", help="folder of the tables and records")
     parser.add_argument("--runs", type=expand, default="runs/reproduce", help="folder of the working directories")
-    parser.add_argument("--hardware", help="of runs that launch.py trained: what the table says")
-    parser.add_argument("--commit", help="of runs that launch.py trained: what the table says")
     parser.add_argument("--plan", action="store_true", help="show what is there and what is missing, and stop")
     parser.add_argument("--table_only", action="store_true", help="write the table from what is there, and stop")
     return parser

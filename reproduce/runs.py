@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import json
 import math
 import os
@@ -20,7 +18,6 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import CheckpointError, NonFiniteError, WorkdirError
-from mpcc_jax.evaluation.evaluate import evaluate
 from mpcc_jax.evaluation.generation import measure, plan_measurement
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training.train import train
@@ -28,7 +25,8 @@ from mpcc_jax.workdir import differing_fields, settings_of, write_json
 from reproduce.tables import Row, Table, configure
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
-NOT_KNOWN = "not known"
+# Numbers in results.json that are no scores.
+FACTS = ("iteration", "iterations", "seed", "resumed_at", "training_seconds", "best_checkpoint", "evaluated_images")
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,7 +37,6 @@ class Options:
     Attributes:
       runs, out: folders of the working directories; of tables and records.
       inception: path of the weights for FID and Inception Score; None measures neither.
-      hardware, commit: what the records of runs say that were trained by other means.
     """
 
     scale: str = "paper"
@@ -49,8 +46,6 @@ class Options:
     data_dir: str | None = None
     inception: Path | None = None
     num_samples: int = 50_000
-    hardware: str | None = None
-    commit: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +147,7 @@ def execute(run: Run, dataset: Dataset, warn: Callable[[str], None]) -> str:
             results = train(run.config, run.workdir, dataset=dataset)
             if results is None:
                 return STOPPED
-            record = describe_run(run) | describe_training(run, results, trained_elsewhere)
-            scores = evaluate(load(run.workdir, record["iterations"]), dataset).scores
-            record |= {**describe_scores(scores, dataset), "generation": None}
+            record = describe_run(run) | describe_results(run, results, dataset, trained_elsewhere)
         if run.lacks_generation(record):
             record["generation"] = measure_generation(load(run.workdir, record["iterations"]), dataset, run, warn)
     except (CheckpointError, NonFiniteError) as error:
@@ -191,34 +184,24 @@ def describe_run(run: Run) -> dict:
     }
 
 
-def describe_scores(scores: dict, dataset: Dataset) -> dict:
-    """The scores of a record: the finite numbers, and the sizes of the clusters."""
-    facts, count = {name: getattr(dataset, name) for name in ("name", "version", "split")}, len(dataset.images)
-    numbers = {name: value for name, value in scores.items() if isinstance(value, int | float) and math.isfinite(value)}
-    return {
-        "data": {**facts, "count": count, "shape": list(dataset.images.shape[1:])},
-        "evaluated_images": count,
-        "scores": {**numbers, "cluster_sizes": scores["cluster_sizes"]},
-    }
-
-
-def describe_training(run: Run, results: dict, trained_elsewhere: bool) -> dict:
-    """Where and how long a run was trained; of one that was trained by other means, what the command line says."""
-    hardware, commit, versions = run.options.hardware or NOT_KNOWN, run.options.commit or NOT_KNOWN, None
-    if not trained_elsewhere:
-        hardware, commit = describe_hardware(), read_commit()
-        versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
-    finished = (run.workdir / "results.json").stat().st_mtime
+def describe_results(run: Run, results: dict, dataset: Dataset, trained_elsewhere: bool) -> dict:
+    """The finite scores of a run, and where and how long it was trained."""
+    numbers = {name: value for name, value in results.items() if isinstance(value, int | float) and name not in FACTS}
+    scores = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return {
         "status": FINISHED,
         "iterations": results["iterations"],
-        "hardware": [hardware],
-        "commit": [commit],
-        "versions": versions,
+        "data": {**results["data"], "count": len(dataset.images), "shape": list(dataset.images.shape[1:])},
+        "evaluated_images": results["evaluated_images"],
+        "scores": {**scores, "cluster_sizes": results["cluster_sizes"]},
+        "generation": None,
+        "hardware": [results["machine"] if trained_elsewhere else describe_hardware()],
+        "commit": ["not known" if trained_elsewhere else read_commit()],
+        "versions": results["versions"],
         "seconds": training_seconds(results, run.workdir / "metrics.jsonl"),
         "resumed": bool(results["resumed_at"]),
         "seeds_at_once": 1,
-        "date": datetime.date.fromtimestamp(finished).isoformat(),
+        "date": results["date"],
     }
 
 
@@ -258,4 +241,4 @@ def read_commit(root: Path = ROOT) -> str:
         changes = git("status", "--porcelain", "--", "mpcc_jax", "configs", "launch.py").strip()
         return git("rev-parse", "--short", "HEAD").strip() + ("+changes" if changes else "")
     except (OSError, subprocess.CalledProcessError):
-        return NOT_KNOWN
+        return "not known"

@@ -55,14 +55,13 @@ def test_a_run_is_trained_measured_and_recorded(trained):
     folder, _ = trained
     workdir = folder / "runs" / "paper" / "small" / "paper" / "seed0"
     results, record = json.loads((workdir / "results.json").read_text()), read_record(folder)
-    for name in ("accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ari", "cluster_sizes"):
+    for name in ("accuracy_many_to_one", "accuracy_one_to_one", "nmi", "ari", "cluster_sizes", "reconstruction_mse"):
         assert record["scores"][name] == results[name]
-    assert 0 < record["scores"]["reconstruction_mse"] < 4
     assert record["settings"] == json.loads((workdir / "config.json").read_text())
     assert (record["status"], record["seed"], record["evaluated_images"]) == ("finished", 0, 40)
     assert (record["hardware"], record["commit"]) == ([runs.describe_hardware()], [runs.read_commit()])
     assert record["seconds"] == results["training_seconds"] > 0
-    assert record["versions"].keys() == {"jax", "flax", "optax"}
+    assert (record["versions"], record["date"]) == (results["versions"], results["date"])
     cell = f"| accuracy (Eq. 11), % | paper | 1 | {100 * results['accuracy_many_to_one']:.2f} |"
     assert cell in (folder / "out" / "table4_paper.md").read_text()
 
@@ -76,12 +75,12 @@ def test_what_has_a_record_is_not_trained_again(again, monkeypatch, capsys):
     assert "1 of 1 runs are finished" in capsys.readouterr().out
     assert read_record(folder) == before
 
-    # A run that launch.py has finished has no record, and does not say where it was trained.
+    # A run that launch.py has finished has no record, and does not say from which commit.
     (folder / "out" / "runs" / RECORD).unlink()
     results = json.loads((workdir / "results.json").read_text())
     monkeypatch.setattr(runs, "train", lambda *_, **__: results)
-    assert call(folder, "--seeds=1", "--hardware=a laptop", table=table) == 0
-    changed = {"hardware": ["a laptop"], "commit": ["not known"], "versions": None, "workdir": str(workdir)}
+    assert call(folder, "--seeds=1", table=table) == 0
+    changed = {"hardware": [results["machine"]], "commit": ["not known"], "workdir": str(workdir)}
     assert read_record(folder) == before | changed
 
 
