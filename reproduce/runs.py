@@ -16,12 +16,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mpcc_jax.config import default_config
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import CheckpointError, NonFiniteError, WorkdirError
 from mpcc_jax.evaluation.generation import measure, plan_measurement
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training.train import train
-from mpcc_jax.workdir import differing_fields, settings_of, write_json
+from mpcc_jax.workdir import INCIDENTAL, flatten, settings_of, write_json
 from reproduce.tables import Row, Table, configure
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
@@ -111,8 +112,17 @@ def read_json(path: Path) -> dict | list | None:
 
 
 def differences(record: dict, config: ConfigDict) -> list[str]:
-    """Lists the fields, but for the seed, in which a record's configuration differs from another."""
-    return differing_fields(record["settings"], settings_of(config), but=("seed", "num_seeds"))
+    """Lists the fields in which the configuration of a record computes something else than another."""
+    # A field that is newer than the record has its default: that is what the run did.
+    before, now = (
+        {**flatten(settings_of(default_config())), **flatten(record["settings"])},
+        flatten(settings_of(config)),
+    )
+    return [
+        f"config.{field} was {before[field]!r} and is {value!r}"
+        for field, value in now.items()
+        if before[field] != value and field not in ("seed", "num_seeds") and not field.startswith(INCIDENTAL)
+    ]
 
 
 def read_records(table: Table, options: Options) -> tuple[dict[tuple[str, str], list[dict]], list[str], list[str]]:
@@ -140,7 +150,7 @@ def plan_runs(rows: Iterable[Row], arms: Iterable[str], seeds: Iterable[int], op
 
 def execute(run: Run, dataset: Dataset, warn: Callable[[str], None]) -> str:
     """Trains or measures what is left of a run, writes its record, and returns "finished", "failed" or "stopped"."""
-    record = run.read_record()
+    record, outcome = run.read_record(), FINISHED
     try:
         if not record or record["status"] != FINISHED:
             trained_elsewhere = (run.workdir / "results.json").exists()
@@ -152,10 +162,11 @@ def execute(run: Run, dataset: Dataset, warn: Callable[[str], None]) -> str:
             record["generation"] = measure_generation(load(run.workdir, record["iterations"]), dataset, run, warn)
     except (CheckpointError, NonFiniteError) as error:
         warn(f"{run} has failed: {error}")
-        write_json(run.record_path, {"status": FAILED, "reason": str(error), **describe_run(run)})
-        return FAILED
+        outcome = FAILED
+        if not record or record["status"] != FINISHED:  # what is known is kept if only FID cannot be measured
+            record = {"status": FAILED, "reason": str(error), **describe_run(run)}
     write_json(run.record_path, record)
-    return FINISHED
+    return outcome
 
 
 def measure_generation(trained: TrainedModel, dataset: Dataset, run: Run, warn: Callable[[str], None]) -> dict:
