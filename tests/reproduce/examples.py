@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from mpcc_jax.workdir import settings_of, write_json
-from reproduce.runs import Run
+from reproduce.runs import FINISHED, Run
 from reproduce.tables import Row, Table
 from tests.conftest import ROOT, tiny_config
 
@@ -39,6 +39,7 @@ def write_record(run, accuracy, **fields):
     record = {
         **json.loads((ROOT / "results" / "runs" / "cpu_digits_paper_seed0.json").read_text()),
         **place,
+        "status": FINISHED,
         "settings": settings_of(run.config),
         "scores": {**scores, "reconstruction_mse": 0.01, "cluster_sizes": [10, 10, 0]},
         "versions": {"jax": "0.10.2"},
