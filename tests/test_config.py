@@ -62,10 +62,11 @@ def test_wrong_values_name_field_value_and_what_is_allowed(field, value, allowed
     assert allowed in str(error.value)
 
 
-def test_split_needs_equal_chunks():
-    config = override(default_config(), **{"model.conditioning": "split", "model.latent_dim": 30})
-    with pytest.raises(ConfigError, match=r"latent_dim is 30; allowed: a multiple of 4, because .* 'split'"):
+def test_split_needs_a_dimension_for_every_chunk():
+    config = override(default_config(), **{"model.conditioning": "split", "model.latent_dim": 3})
+    with pytest.raises(ConfigError, match=r"latent_dim is 3; allowed: at least 4, because .* 'split'"):
         validate(config)
+    validate(override(config, **{"model.latent_dim": 128, "data.resolution": 64}))
 
 
 def test_standard_normal_prior_has_one_cluster():

@@ -126,9 +126,14 @@ class Checkpoints:
         for iteration in reversed(found):
             try:
                 state = self._read(iteration, abstract)
+            except CheckpointError:
+                raise
             except Exception as error:
-                if not _is_damage(error) or isinstance(error, CheckpointError):
-                    raise
+                if not _is_damage(error):
+                    raise CheckpointError(
+                        f"the checkpoint of iteration {iteration} in {self.directory} could not be read now "
+                        f"({_first_line(error)}). Nothing was changed; start again when that is over."
+                    ) from error
                 warn(f"the checkpoint of iteration {iteration} cannot be read ({_first_line(error)}).")
                 damaged.append(iteration)
                 continue
