@@ -48,7 +48,7 @@ def test_experiments_are_valid(experiment):
         ("data.crop_padding", 8, "0 or more, below data.resolution"),
         ("data.background", 256, "a gray level from 0 to 255"),
         ("data.omniglot.probability", 1.5, "a probability from 0 to 1"),
-        ("data.omniglot.scale", 1.0, "a fraction from 0 up to"),
+        ("data.omniglot.scale", 1.0, "a number from 0 up to"),
         ("evaluation.num_images", -1, "0 or more"),
         ("conventions.upsampling", "cubic", "'bilinear', 'nearest'"),
         ("training.iterations", 2**31, "below 2^31"),

@@ -52,7 +52,7 @@ def test_the_largest_singular_value_of_each_network(algorithm, state):
         for key in sigmas[-1][:-1]:
             layer = layer[key.key]
         layer["sigma"] = jnp.float32(value)
-    seen = inspect(algorithm.model, state.replace(buffers=buffers), SMALL_IMAGES)
+    seen = inspect(algorithm.model, state.replace(buffers=buffers), jnp.asarray(SMALL_IMAGES))
     norms = [float(seen[f"spectral_norm_{name}"]) for name in ("generator", "discriminator", "encoder")]
     assert norms == [5.0, 7.0, 9.0]
 
