@@ -4,14 +4,19 @@ import importlib
 
 from mpcc_jax import losses, prior
 
-__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior"]
+__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are asked for: they need packages that the equations do without.
-_LAZY = {"load": "mpcc_jax.trained_model", "TrainedModel": "mpcc_jax.trained_model", "MPCC": "mpcc_jax.estimator"}
+_LAZY = {
+    "MPCC": "mpcc_jax.estimator",
+    "TrainedModel": "mpcc_jax.trained_model",
+    "load": "mpcc_jax.trained_model",
+    "train": "mpcc_jax.training.train",
+}
 
 
-def __getattr__(name):
+def __getattr__(name: str):
     if name not in _LAZY:
         raise AttributeError(f"module 'mpcc_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
