@@ -1,8 +1,7 @@
 """Data sets from arrays: given in Python, read from an .npz file, and the digits that come with scikit-learn."""
 
-import functools
-import pathlib
 import zipfile
+from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -29,7 +28,7 @@ def from_arrays(
       resolution: pixels of the side; images of another size are cropped to the centred square and resized. None keeps
         the height.
       name: shown on the data card and in messages.
-      class_names: one per class, or None.
+      class_names: one per class.
 
     Raises:
       DataError: if the arrays cannot be used.
@@ -67,11 +66,8 @@ def open_arrays(
     return Reader(len(images), images.shape[-1], read, None if labels is None else class_names)
 
 
-def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads "images", and "labels" if it has them, of an .npz file.
-
-    Raises DataError if it cannot be read, has no images, or holds Python objects, which NumPy would have to unpickle.
-    """
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads "images", and "labels" if it has them, of an .npz file; Python objects are not unpickled."""
     try:
         with open(path, "rb") as stream:
             file = np.load(stream, allow_pickle=False)
@@ -94,7 +90,7 @@ def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def npz_source(settings: ConfigDict, location: str) -> Source:
     """Returns the source npz:PATH: an .npz file with `images` and perhaps `labels`."""
-    path = pathlib.Path(location).expanduser()
+    path = Path(location).expanduser()
     if not path.is_file():
         raise DataError(f"config.data.name is 'npz:{location}', and there is no such file; allowed: npz:PATH.")
     path = path.resolve()
@@ -110,11 +106,11 @@ def npz_source(settings: ConfigDict, location: str) -> Source:
 
 def digits_source(settings: ConfigDict) -> Source:
     """Returns the 1797 handwritten digits of 8x8 pixels that come with scikit-learn; not worth a cache."""
-    return Source("digits", functools.partial(_open_digits, settings.labels), origin="scikit-learn")
 
+    def open_digits(resolution: int) -> Reader:
+        digits = datasets.load_digits()
+        images = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)  # pixels count ink from 0 to 16
+        labels = digits.target if settings.labels else None
+        return open_arrays(images, labels, "digits", resolution, tuple("0123456789"))
 
-def _open_digits(with_labels: bool, resolution: int) -> Reader:
-    digits = datasets.load_digits()
-    # Pixels count ink from 0 to 16.
-    images = np.round(digits.images[..., None] * (255.0 / 16.0)).astype(np.uint8)
-    return open_arrays(images, digits.target if with_labels else None, "digits", resolution, tuple("0123456789"))
+    return Source("digits", open_digits, origin="scikit-learn")

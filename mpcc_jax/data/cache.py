@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,10 +25,10 @@ STORED = "stored"  # key of an identity: sizes of the files that it was made fro
 STALE_SECONDS = 24 * 3600
 
 
-def cache_dir(settings: ConfigDict | SimpleNamespace) -> pathlib.Path:
+def cache_dir(settings: ConfigDict | SimpleNamespace) -> Path:
     """Returns `settings.cache_dir`, or MPCC_JAX_CACHE, or XDG_CACHE_HOME/mpcc_jax, or ~/.cache/mpcc_jax."""
     standard = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "mpcc_jax")
-    return pathlib.Path(settings.cache_dir or os.environ.get("MPCC_JAX_CACHE") or standard).expanduser()
+    return Path(settings.cache_dir or os.environ.get("MPCC_JAX_CACHE") or standard).expanduser()
 
 
 def file_name(text: str) -> str:
@@ -36,7 +36,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
-def entry_path(source: Source, settings: ConfigDict) -> pathlib.Path:
+def entry_path(source: Source, settings: ConfigDict) -> Path:
     """Returns the folder of a prepared data set, which exists if the data set is prepared.
 
     Its name is made of version, split, resolution and a digest of everything else that the pixels depend on.
@@ -47,10 +47,10 @@ def entry_path(source: Source, settings: ConfigDict) -> pathlib.Path:
     return cache_dir(settings) / file_name(source.name) / "-".join(file_name(part) for part in parts if part)
 
 
-def find_entry(source: Source, settings: ConfigDict) -> pathlib.Path | None:
+def find_entry(source: Source, settings: ConfigDict) -> Path | None:
     """Finds the prepared copy of data that is missing on this machine. Raises DataError if there are several."""
 
-    def is_made_as_source(path: pathlib.Path) -> bool:
+    def is_made_as_source(path: Path) -> bool:
         identity = json.loads((path / "facts.json").read_text())["identity"]
         return {key: value for key, value in identity.items() if key != STORED} == dict(source.identity)
 
@@ -66,7 +66,7 @@ def find_entry(source: Source, settings: ConfigDict) -> pathlib.Path | None:
 
 
 @contextlib.contextmanager
-def write_entry(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def write_entry(path: Path) -> Iterator[Path]:
     """Yields a folder to fill, renamed to `path` if all went well and removed if not.
 
     Raises DataError if the cache cannot be written. Of several processes that write one entry, the first one wins.
@@ -77,7 +77,7 @@ def write_entry(path: pathlib.Path) -> Iterator[pathlib.Path]:
         for abandoned in path.parent.glob(PARTIAL + "*"):  # by processes that were killed
             if time.time() - abandoned.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(abandoned, ignore_errors=True)
-        partial = pathlib.Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
         partial.chmod(0o755)
         yield partial
         try:
@@ -95,7 +95,7 @@ def write_entry(path: pathlib.Path) -> Iterator[pathlib.Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def open_entry(path: pathlib.Path) -> Dataset:
+def open_entry(path: Path) -> Dataset:
     """Opens a prepared data set, its images memory-mapped. Raises DataError if it is damaged."""
     try:
         facts = json.loads((path / "facts.json").read_text())

@@ -10,6 +10,7 @@ from jaxtyping import Integer, UInt8
 from mpcc_jax.errors import DataError
 
 BLOCK = 4096
+CHANNELS_LAST = " Channels come last: images.transpose(0, 2, 3, 1)."
 
 
 class PixelRange(NamedTuple):
@@ -23,10 +24,8 @@ class PixelRange(NamedTuple):
 def measure_pixels(images: UInt8[np.ndarray, "N H W C"]) -> PixelRange:
     """Measures the pixels block by block, since a memory-mapped array may not fit in memory."""
     blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    total = sum(int(block.sum(dtype=np.int64)) for block in blocks)
-    return PixelRange(
-        min(int(block.min()) for block in blocks), max(int(block.max()) for block in blocks), total / images.size
-    )
+    lowest, highest = min(int(block.min()) for block in blocks), max(int(block.max()) for block in blocks)
+    return PixelRange(lowest, highest, sum(int(block.sum(dtype=np.int64)) for block in blocks) / images.size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,10 +34,8 @@ class Dataset:
 
     Attributes:
       images: uint8, [N, H, H, C] with C = 1 or 3; may be memory-mapped.
-      labels: integers from 0, [N], or None. Used for scores alone, unless training is conditional.
-      class_names: one per class, or None.
-      version, split: of the stored data, or "".
-      origin: path or package that it was read from, or "".
+      labels: integers from 0, [N]. Used for scores alone, unless training is conditional.
+      origin: path or package that it was read from.
       notes: what else happened while it was loaded, one sentence each.
       pixels: measured if it is None.
     """
@@ -120,16 +117,14 @@ class Dataset:
 def check_images(images: np.ndarray, name: str) -> None:
     """Raises DataError unless images are uint8, [N, H, W, C], with N > 0 and C = 1 or 3."""
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        hint = ""
-        if images.ndim == 4 and images.shape[1] in (1, 3):
-            hint = " Channels come last: images.transpose(0, 2, 3, 1)."
+        hint = CHANNELS_LAST if images.ndim == 4 and images.shape[1] in (1, 3) else ""
         raise DataError(f"images of {name!r} have shape {images.shape}; allowed: [N, H, W, C] with C = 1 or 3.{hint}")
     if 0 in images.shape:
         raise DataError(f"{name!r} holds no images (shape {images.shape}).")
     if images.dtype != np.uint8:
         extent = ""
         if np.issubdtype(images.dtype, np.number):
-            broken = int(np.isnan(images).sum()) if np.issubdtype(images.dtype, np.floating) else 0
+            broken = np.isnan(images).sum()
             extent = f", {broken} of them NaN" if broken else f" from {images.min():g} to {images.max():g}"
         raise DataError(
             f"images of {name!r} are {images.dtype}{extent}; allowed: uint8 from 0 to 255. Scale them and convert "
@@ -159,10 +154,7 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...] | 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """Successive images of a source, uint8 [n, resolution, resolution, C], and their labels, integers [n], or None.
-
-    `skipped` names those that could not be read and are missing from `images`.
-    """
+    """Successive images of a source, uint8 [n, H, H, C], their labels, and names of those that could not be read."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
@@ -171,11 +163,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """An opened source of `count` images (unless some are skipped) with 1 or 3 channels.
-
-    `read(start, stop)` returns the `Block` of images start .. stop - 1; several threads call it.
-    `notes` say what happened on opening, one sentence each.
-    """
+    """An opened source of `count` images; `read(start, stop)` is called by several threads, `notes` are sentences."""
 
     count: int
     channels: int
@@ -190,8 +178,7 @@ class Source:
 
     Attributes:
       open: returns a `Reader` for a resolution.
-      version, split: of the stored data, or "".
-      origin: path or package that it is read from; "" if the data is missing and only a prepared copy can be used.
+      origin: path or package that it is read from; "" if the data is missing.
       identity: everything else that the pixels depend on, for the cache; None if caching would not pay.
       searched: where missing data was looked for, for the message.
       fetch: downloads missing data, once; None if only the user can get it.

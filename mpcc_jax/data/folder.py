@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import hashlib
 import os
-import pathlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
@@ -23,7 +23,7 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def find_pictures(folder: pathlib.Path) -> tuple[list[str], int]:
+def find_pictures(folder: Path) -> tuple[list[str], int]:
     """Returns the sorted relative paths of all pictures in a folder and its subfolders, and the number of other files.
 
     Hidden files and folders are left out. Raises DataError if there is no picture.
@@ -44,9 +44,7 @@ def find_pictures(folder: pathlib.Path) -> tuple[list[str], int]:
     return sorted(paths), others
 
 
-def label_by_folder(
-    paths: list[str], folder: pathlib.Path
-) -> tuple[Integer[np.ndarray, " N"] | None, tuple[str, ...] | None]:
+def label_by_folder(paths: list[str], folder: Path) -> tuple[Integer[np.ndarray, " N"] | None, tuple[str, ...] | None]:
     """Returns labels from the first part of each path, and class names; None and None for a flat folder."""
     tops = [path.split(os.sep)[0] if os.sep in path else None for path in paths]
     flat = tops.count(None)
@@ -64,7 +62,7 @@ def label_by_folder(
 
 def folder_source(settings: ConfigDict, location: str) -> Source:
     """Returns the source folder:PATH: a folder of PNG, JPEG, WebP or BMP files."""
-    folder = pathlib.Path(location).expanduser()
+    folder = Path(location).expanduser()
     if not location or not folder.is_dir():
         raise DataError(
             f"config.data.name is 'folder:{location}', and there is no such folder; allowed: folder:PATH, for example "
@@ -85,7 +83,7 @@ def folder_source(settings: ConfigDict, location: str) -> Source:
     return Source(f"folder:{folder.name}", open_, origin=str(folder), identity=identity)
 
 
-def _open(folder: pathlib.Path, paths: list[str], others: int, settings: ConfigDict, resolution: int) -> Reader:
+def _open(folder: Path, paths: list[str], others: int, settings: ConfigDict, resolution: int) -> Reader:
     labels, class_names = label_by_folder(paths, folder) if settings.labels else (None, None)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         modes = [gray for gray in pool.map(_is_gray_file, [folder / path for path in paths]) if gray is not None]
@@ -117,7 +115,7 @@ def _open(folder: pathlib.Path, paths: list[str], others: int, settings: ConfigD
     return Reader(len(paths), channels, read, class_names, tuple(notes))
 
 
-def _is_gray_file(path: pathlib.Path) -> bool | None:
+def _is_gray_file(path: Path) -> bool | None:
     """Reads no pixels; None if the file cannot be opened."""
     try:
         with Image.open(path) as image:
@@ -157,7 +155,7 @@ def read_images(
     Raises:
       DataError: if there is no picture, or one cannot be read and is not to be skipped.
     """
-    path = pathlib.Path(path).expanduser()
+    path = Path(path).expanduser()
     if path.suffix.lower() == ".npz" and path.is_file():
         return _read_npz(path, image_shape)
     if path.is_file() and path.suffix.lower() in EXTENSIONS:
@@ -194,7 +192,7 @@ def read_images(
     return ImageFiles(names, np.stack([results[name] for name in names]), original, skipped)
 
 
-def _read_npz(path: pathlib.Path, image_shape: tuple[int, int, int]) -> ImageFiles:
+def _read_npz(path: Path, image_shape: tuple[int, int, int]) -> ImageFiles:
     arrays = load_npz(path)["images"]
     images = as_images(arrays, image_shape)
 

@@ -4,6 +4,7 @@ Both loaders give the same examples in the same order, a function of the key and
 resumed at iteration i asks for the calls from i on, on however many hosts.
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -99,10 +100,8 @@ def _order_program(num_examples: int, sharding: Sharding, num_seeds: int) -> Cal
 def _gather_program(shape: tuple[int, int, int], sharding: Sharding, num_seeds: int) -> Callable[..., Examples]:
     """Compiles gathering for a shape (iterations, D_steps, B)."""
 
-    def gather_call(
-        images: jax.Array, labels: jax.Array | None, orders: list[jax.Array], offset: jax.Array
-    ) -> Examples:
-        def gather_run(order: jax.Array) -> Examples:
+    def gather_call(images: Array, labels: Array | None, orders: list[Array], offset: Array) -> Examples:
+        def gather_run(order: Array) -> Examples:
             indices = jax.lax.dynamic_slice(order, (offset,), (math.prod(shape),))
             return gather(images, labels, indices.reshape(shape))
 
@@ -112,33 +111,35 @@ def _gather_program(shape: tuple[int, int, int], sharding: Sharding, num_seeds: 
     return jax.jit(gather_call, out_shardings=sharding)
 
 
-class DeviceLoader:
+@dataclasses.dataclass(eq=False)
+class _Loader:
+    """What both loaders are made of.
+
+    Attributes:
+      images: uint8, [N, H, W, C], perhaps memory-mapped.
+      labels: integers, [N], or None.
+      keys: PRNG keys for data, one per run that is trained at once.
+      steps: D_steps, batches per iteration.
+      batch_size: B of all devices together.
+      layout: the `mpcc_jax.training.sharding.Layout`.
+    """
+
+    images: np.ndarray | jax.Array
+    labels: np.ndarray | jax.Array | None
+    keys: Sequence[jax.Array]
+    steps: int
+    batch_size: int
+    layout: Any
+
+
+class DeviceLoader(_Loader):
     """The whole data set in every device's memory, examples gathered there."""
 
-    def __init__(
-        self,
-        images: UInt8[np.ndarray, "N H W C"],
-        labels: Integer[np.ndarray, " N"] | None,
-        keys: Sequence[Key[Array, ""]],
-        steps: int,
-        batch_size: int,
-        layout: Any,
-    ) -> None:
-        """Moves the data to the devices.
-
-        Args:
-          images: of the whole data set.
-          labels: of the whole data set.
-          keys: PRNG keys for data, one per run that is trained at once.
-          steps: D_steps, batches per iteration.
-          batch_size: B of all devices together.
-          layout: the `mpcc_jax.training.sharding.Layout`.
-        """
-        self._images = layout.place(images, layout.replicated)
-        self._labels = None if labels is None else layout.place(labels, layout.replicated)
-        self._shape, self._layout = (steps, batch_size), layout
-        keys = layout.replicate_keys(*keys)
-        order = _order_program(len(images), layout.by_seed, layout.num_seeds)
+    def __post_init__(self) -> None:
+        self.images = self.layout.place(self.images, self.layout.replicated)
+        self.labels = None if self.labels is None else self.layout.place(self.labels, self.layout.replicated)
+        keys = self.layout.replicate_keys(*self.keys)
+        order = _order_program(len(self.images), self.layout.by_seed, self.layout.num_seeds)
         # An order is sorted out once per epoch: sorting takes longer than gathering.
         self._order = functools.lru_cache(maxsize=8)(lambda epoch: order(keys, np.uint32(epoch)))
 
@@ -147,51 +148,38 @@ class DeviceLoader:
 
         Images are [(seeds,) iterations, D_steps, B, H, W, C], divided over the devices.
         """
-        per_iteration, count = math.prod(self._shape), len(self._images)
         for first, last in call_bounds(start, stop, iterations_per_call):
-            shape = (last - first, *self._shape)
-            epoch, offset = divmod(first * per_iteration, count)
-            orders = [self._order(epoch + number) for number in range(-(-math.prod(shape) // count) + 1)]
-            program = _gather_program(shape, self._layout.examples, self._layout.num_seeds)
-            yield program(self._images, self._labels, orders, np.int32(offset))
+            shape = (last - first, self.steps, self.batch_size)
+            epoch, offset = divmod(first * self.steps * self.batch_size, len(self.images))
+            num_epochs = -(-math.prod(shape) // len(self.images)) + 1
+            orders = [self._order(epoch + number) for number in range(num_epochs)]
+            program = _gather_program(shape, self.layout.examples, self.layout.num_seeds)
+            yield program(self.images, self.labels, orders, np.int32(offset))
 
 
-class StreamLoader:
+class StreamLoader(_Loader):
     """Examples read from a memory-mapped array by threads, ahead of the devices.
 
     Every device gets its part of every batch, and every host reads what its devices get.
     """
 
-    def __init__(
-        self,
-        images: UInt8[np.ndarray, "N H W C"],
-        labels: Integer[np.ndarray, " N"] | None,
-        keys: Sequence[Key[Array, ""]],
-        steps: int,
-        batch_size: int,
-        layout: Any,
-        num_threads: int = READ_AHEAD,
-    ) -> None:
-        """Takes what `DeviceLoader` takes, and reads nothing yet."""
-        self._images, self._labels = images, labels
+    def __post_init__(self) -> None:
         self._cpu = jax.local_devices(backend="cpu")[0]
-        self._keys = [jax.device_put(key, self._cpu) for key in keys]
-        self._shape, self._layout, self._num_threads = (steps, batch_size), layout, num_threads
+        self.keys = [jax.device_put(key, self._cpu) for key in self.keys]
         # A batch may reach across two epochs, and threads are a little apart.
-        self._order = functools.lru_cache(maxsize=4 * len(keys))(self._epoch_order)
+        self._order = functools.lru_cache(maxsize=4 * len(self.keys))(self._epoch_order)
 
     def _epoch_order(self, run: int, epoch: int) -> np.ndarray:
         with jax.default_device(self._cpu):
-            return np.asarray(epoch_order(self._keys[run], epoch, len(self._images)))
+            return np.asarray(epoch_order(self.keys[run], epoch, len(self.images)))
 
     def indices(
         self, first: int, last: int, run: int = 0, steps: slice = slice(None), rows: slice = slice(None)
     ) -> Integer[np.ndarray, "iterations steps rows"]:
         """Returns the indices of the examples of iterations first .. last - 1, or of slices of D_steps and B."""
-        num_steps, batch_size = self._shape
-        positions = batch_size * np.arange(num_steps)[steps, None] + np.arange(batch_size)[rows]
-        starts = num_steps * batch_size * np.arange(first, last)[:, None, None]
-        epochs, offsets = np.divmod(starts + positions, len(self._images))
+        positions = self.batch_size * np.arange(self.steps)[steps, None] + np.arange(self.batch_size)[rows]
+        starts = self.steps * self.batch_size * np.arange(first, last)[:, None, None]
+        epochs, offsets = np.divmod(starts + positions, len(self.images))
         indices = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
@@ -200,7 +188,7 @@ class StreamLoader:
 
     def _load(self, call: tuple[int, int]) -> Examples:
         first, last = call
-        runs = len(self._keys)
+        runs = len(self.keys)
 
         def place(array: np.ndarray) -> jax.Array:
             def read(index: tuple[slice, ...]) -> np.ndarray:
@@ -209,13 +197,13 @@ class StreamLoader:
                 parts = [array[self.indices(first, last, run, steps, rows)[iterations]] for run in range(runs)[chosen]]
                 return parts[0] if runs == 1 else np.stack(parts)
 
-            shape = (*([runs] if runs > 1 else []), last - first, *self._shape, *array.shape[1:])
-            return jax.make_array_from_callback(shape, self._layout.examples, read)
+            shape = (*([runs] if runs > 1 else []), last - first, self.steps, self.batch_size, *array.shape[1:])
+            return jax.make_array_from_callback(shape, self.layout.examples, read)
 
-        return Examples(place(self._images), None if self._labels is None else place(self._labels))
+        return Examples(place(self.images), None if self.labels is None else place(self.labels))
 
     def calls(self, start: int, stop: int, iterations_per_call: int) -> Iterator[Examples]:
         """Yields what `DeviceLoader.calls` yields."""
-        options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=2 * self._num_threads)
+        options = grain.ReadOptions(num_threads=READ_AHEAD, prefetch_buffer_size=2 * READ_AHEAD)
         bounds = call_bounds(start, stop, iterations_per_call)
         yield from grain.MapDataset.source(bounds).map(self._load).to_iter_dataset(options)

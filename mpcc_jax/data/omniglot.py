@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-import pathlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def omniglot_source(settings: ConfigDict) -> Source:
     )
 
 
-def _open(path: pathlib.Path, split: str, settings: ConfigDict, with_labels: bool, resolution: int) -> Reader:
+def _open(path: Path, split: str, settings: ConfigDict, with_labels: bool, resolution: int) -> Reader:
     builder, records = open_records(path, split, "omniglot100")
     characters = read_characters(records)
     names = builder.info.features["alphabet"].names

@@ -5,9 +5,9 @@ import errno
 import functools
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grain
@@ -148,7 +148,7 @@ def _read(
     )
 
 
-def _write_to_cache(source: Source, settings: ConfigDict, progress: Progress, path: pathlib.Path) -> None:
+def _write_to_cache(source: Source, settings: ConfigDict, progress: Progress, path: Path) -> None:
     reader = source.open(settings.resolution)
     with write_entry(path) as folder:
 

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,13 @@ from mpcc_jax.data.images import fit_array
 from mpcc_jax.errors import DataError
 
 
-def tfds_dir(settings: ConfigDict) -> pathlib.Path:
+def tfds_dir(settings: ConfigDict) -> Path:
     """Returns where prepared data sets are: `settings.dir`, or TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     chosen = settings.dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(chosen).expanduser().resolve()
+    return Path(chosen).expanduser().resolve()
 
 
-def find_prepared(directory: pathlib.Path, name: str) -> pathlib.Path | None:
+def find_prepared(directory: Path, name: str) -> Path | None:
     """Finds the folder of the newest prepared version of "NAME", "NAME/CONFIG" or either with ":VERSION"."""
     name, _, version = name.partition(":")
     prepared = [
@@ -37,21 +37,13 @@ def find_prepared(directory: pathlib.Path, name: str) -> pathlib.Path | None:
     return max(prepared, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
 
 
-def stored_splits(path: pathlib.Path) -> list[dict[str, Any]]:
+def stored_splits(path: Path) -> list[dict[str, Any]]:
     """Reads the splits of a prepared version: "name", "numBytes" and "shardLengths" of each."""
     return json.loads((path / "dataset_info.json").read_text()).get("splits", [])
 
 
 def tfds_source(settings: ConfigDict, name: str, dataset: str, split: str, label_feature: str | None = None) -> Source:
-    """Returns a prepared TensorFlow Dataset.
-
-    Args:
-      settings: `config.data`, whose `split` and `label_feature` go before those given here.
-      name: of the data set here.
-      dataset: its name in TFDS.
-      split: which part of it.
-      label_feature: the feature with the classes; None finds it.
-    """
+    """Returns a TensorFlow Dataset called `dataset` there; the settings' own split and label feature come first."""
     directory, split = tfds_dir(settings), settings.split or split
     label_feature = settings.label_feature or label_feature
     path = find_prepared(directory, dataset)
@@ -77,7 +69,7 @@ def tfds_source(settings: ConfigDict, name: str, dataset: str, split: str, label
 
 
 def _open(
-    path: pathlib.Path, split: str, name: str, settings: ConfigDict, label_feature: str | None, resolution: int
+    path: Path, split: str, name: str, settings: ConfigDict, label_feature: str | None, resolution: int
 ) -> Reader:
     builder, records = open_records(path, split, name)
     features = builder.info.features
@@ -109,19 +101,13 @@ def _find_feature(
     usual = "image" if kind == "Image" else "label"
     if usual in candidates or len(candidates) == 1:
         return usual if usual in candidates else candidates[0]
-    if kind == "Image":
-        raise DataError(
-            f"{name!r} has {len(candidates)} image features ({candidates}); name one by config.data.{field}."
-        )
-    return None
+    if kind == "ClassLabel":
+        return None
+    raise DataError(f"{name!r} has {len(candidates)} image features ({candidates}); name one by config.data.{field}.")
 
 
-def open_records(path: pathlib.Path, split: str, name: str) -> tuple[tfds.core.DatasetBuilder, Any]:
-    """Opens a prepared version for random access: the TFDS builder, and its data source.
-
-    Raises DataError if there is no such split (as "train", "train+test" or "train[:1000]"), or the files are not
-    array_record.
-    """
+def open_records(path: Path, split: str, name: str) -> tuple[tfds.core.DatasetBuilder, Any]:
+    """Opens a prepared version for random access: the TFDS builder, and its data source."""
     builder = tfds.builder_from_directory(path)
     if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise DataError(
@@ -138,11 +124,8 @@ def open_records(path: pathlib.Path, split: str, name: str) -> tuple[tfds.core.D
         ) from error
 
 
-def download(directory: pathlib.Path, dataset: str) -> None:
-    """Downloads and prepares a data set as array_record, once. Needs TensorFlow, on the CPU alone.
-
-    Raises DataError if TensorFlow is not installed, there is no such data set, or it cannot be downloaded.
-    """
+def download(directory: Path, dataset: str) -> None:
+    """Downloads and prepares a data set as array_record, once. Needs TensorFlow, on the CPU alone."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
