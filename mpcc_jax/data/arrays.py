@@ -41,11 +41,7 @@ def from_arrays(
 
 
 def open_arrays(
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    name: str,
-    resolution: int,
-    class_names: tuple[str, ...] | None = None,
+    images: np.ndarray, labels: np.ndarray | None, name: str, resolution: int, class_names: tuple | None = None
 ) -> Reader:
     """Checks arrays (those of `from_arrays`) and makes them a `Reader`."""
     images = images[..., None] if images.ndim == 3 else images
@@ -74,9 +70,8 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
             if isinstance(file, np.ndarray):
                 raise DataError(f"{path} is one array, not an .npz file with an array 'images'.")
             if "images" not in file.files:
-                raise DataError(
-                    f"{path} holds {', '.join(map(repr, file.files))}; allowed: 'images' and, if you like, 'labels'."
-                )
+                names = ", ".join(map(repr, file.files))
+                raise DataError(f"{path} holds {names}; allowed: 'images' and, if you like, 'labels'.")
             return {name: file[name] for name in ("images", "labels") if name in file.files}
     except DataError:
         raise

@@ -22,6 +22,7 @@ from mpcc_jax.errors import DataError
 FORMAT = 1
 PARTIAL = ".partial-"
 STORED = "stored"  # key of an identity: sizes of the files that it was made from
+STORED_FIELDS = ("name", "class_names", "version", "split", "origin", "notes")  # of a `Dataset`, in facts.json
 STALE_SECONDS = 24 * 3600
 
 
@@ -37,10 +38,7 @@ def file_name(text: str) -> str:
 
 
 def entry_path(source: Source, settings: ConfigDict) -> Path:
-    """Returns the folder of a prepared data set, which exists if the data set is prepared.
-
-    Its name is made of version, split, resolution and a digest of everything else that the pixels depend on.
-    """
+    """Returns the folder of a prepared data set, which exists if the data set is prepared."""
     content = {"format": FORMAT, "filter": FILTER, "split": source.split, **source.identity}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     parts = [source.version, source.split, f"{settings.resolution}px", digest]
@@ -67,10 +65,7 @@ def find_entry(source: Source, settings: ConfigDict) -> Path | None:
 
 @contextlib.contextmanager
 def write_entry(path: Path) -> Iterator[Path]:
-    """Yields a folder to fill, renamed to `path` if all went well and removed if not.
-
-    Raises DataError if the cache cannot be written. Of several processes that write one entry, the first one wins.
-    """
+    """Yields a folder to fill, renamed to `path` if all went well and no other process was first, else removed."""
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,21 +90,16 @@ def write_entry(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def open_entry(path: Path) -> Dataset:
-    """Opens a prepared data set, its images memory-mapped. Raises DataError if it is damaged."""
+def open_entry(path: Path, note: str) -> Dataset:
+    """Opens a prepared data set, its images memory-mapped, with one more note. Raises DataError if it is damaged."""
     try:
         facts = json.loads((path / "facts.json").read_text())
-        return Dataset(
-            name=facts["name"],
-            images=np.load(path / "images.npy", mmap_mode="r", allow_pickle=False),
-            labels=np.load(path / "labels.npy", allow_pickle=False) if facts["labelled"] else None,
-            class_names=facts["class_names"] and tuple(facts["class_names"]),
-            version=facts["version"],
-            split=facts["split"],
-            origin=facts["origin"],
-            notes=tuple(facts["notes"]),
-            pixels=PixelRange(**facts["pixels"]),
-        )
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(path / "labels.npy", allow_pickle=False) if facts["labelled"] else None
+        fields = {field: facts[field] for field in STORED_FIELDS}
+        fields["class_names"] = fields["class_names"] and tuple(fields["class_names"])
+        fields["notes"] = (*fields["notes"], note)
+        return Dataset(images=images, labels=labels, pixels=PixelRange(**facts["pixels"]), **fields)
     except DataError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

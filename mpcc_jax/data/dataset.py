@@ -30,14 +30,10 @@ def measure_pixels(images: UInt8[np.ndarray, "N H W C"]) -> PixelRange:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Square images of one size, with labels or without. Raises DataError if the arrays cannot be used.
+    """Square images, uint8 [N, H, H, C] with C = 1 or 3, perhaps memory-mapped, and labels, integers from 0, [N].
 
-    Attributes:
-      images: uint8, [N, H, H, C] with C = 1 or 3; may be memory-mapped.
-      labels: integers from 0, [N]. Used for scores alone, unless training is conditional.
-      origin: path or package that it was read from.
-      notes: what else happened while it was loaded, one sentence each.
-      pixels: measured if it is None.
+    `origin` is the path or package that they were read from; `notes` are sentences on what happened then; `pixels` are
+    measured if they are not given. Raises DataError if the arrays cannot be used.
     """
 
     name: str
@@ -54,10 +50,8 @@ class Dataset:
         check_images(self.images, self.name)
         height, width = self.images.shape[1:3]
         if height != width:
-            raise DataError(
-                f"images of {self.name!r} have shape {self.images.shape}; allowed: [N, H, H, C], square. "
-                "mpcc_jax.data.from_arrays crops and resizes."
-            )
+            text = f"images of {self.name!r} have shape {self.images.shape}; allowed: [N, H, H, C], square."
+            raise DataError(f"{text} mpcc_jax.data.from_arrays crops and resizes.")
         if self.pixels is None:
             object.__setattr__(self, "pixels", measure_pixels(self.images))
         if self.pixels.maximum - self.pixels.minimum < 2:
@@ -95,11 +89,11 @@ class Dataset:
 
     def card(self) -> dict[str, str]:
         """Returns the data card as it is shown before training: texts by heading."""
-        count, height, width, channels = self.images.shape
+        shape = "x".join(map(str, self.images.shape[1:]))
         card = {
             "name": f"{self.name} {self.version}".rstrip(),
             "split": self.split,
-            "images": f"{count} of {height}x{width}x{channels} uint8",
+            "images": f"{len(self.images)} of {shape} uint8",
             "range": f"{self.pixels.minimum} to {self.pixels.maximum}, mean {self.pixels.mean:.1f}",
             "classes": "no labels",
             "from": self.origin,
@@ -148,7 +142,7 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...] | 
         text = lowest if class_names is None else repr(class_names[lowest])
         raise DataError(
             f"all images of {name!r} have the label {text}, so there is nothing to compare clusters with; allowed: "
-            "at least two classes, or none. Train without labels by --config.data.labels=False."
+            f"at least two classes. Or {ignore}"
         )
 
 
@@ -174,14 +168,10 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What can be said of a data set before anything is read.
+    """A data set before anything is read; `open` returns a `Reader` for a resolution.
 
-    Attributes:
-      open: returns a `Reader` for a resolution.
-      origin: path or package that it is read from; "" if the data is missing.
-      identity: everything else that the pixels depend on, for the cache; None if caching would not pay.
-      searched: where missing data was looked for, for the message.
-      fetch: downloads missing data, once; None if only the user can get it.
+    `origin` is "" if the data is missing: then `searched` says where it was looked for, and `fetch` downloads it.
+    `identity` is everything else that the pixels depend on, for the cache; None if caching would not pay.
     """
 
     name: str

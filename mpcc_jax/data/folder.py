@@ -24,23 +24,17 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombErr
 
 
 def find_pictures(folder: Path) -> tuple[list[str], int]:
-    """Returns the sorted relative paths of all pictures in a folder and its subfolders, and the number of other files.
-
-    Hidden files and folders are left out. Raises DataError if there is no picture.
-    """
+    """Returns sorted relative paths of pictures in a folder, hidden ones left out, and the number of other files."""
     paths, others = [], 0
     for directory, subfolders, files in os.walk(folder, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                paths.append(os.path.relpath(os.path.join(directory, name), folder))
-            elif not name.startswith("."):
-                others += 1
+        visible = [name for name in files if not name.startswith(".")]
+        names = [name for name in visible if name.lower().endswith(EXTENSIONS)]
+        paths += [os.path.relpath(os.path.join(directory, name), folder) for name in names]
+        others += len(visible) - len(names)
     if not paths:
-        raise DataError(
-            f"{folder} holds no pictures ({others} other files); allowed: {', '.join(EXTENSIONS)}, in subfolders or "
-            "all in one folder."
-        )
+        kinds = ", ".join(EXTENSIONS)
+        raise DataError(f"{folder} holds no pictures ({others} other files); allowed: {kinds}, here or in subfolders.")
     return sorted(paths), others
 
 
@@ -65,7 +59,7 @@ def folder_source(settings: ConfigDict, location: str) -> Source:
     folder = Path(location).expanduser()
     if not location or not folder.is_dir():
         raise DataError(
-            f"config.data.name is 'folder:{location}', and there is no such folder; allowed: folder:PATH, for example "
+            f"config.data.name is 'folder:{location}', and there is no such folder; allowed: folder:PATH, such as "
             "--config.data.name=folder:/home/me/photos."
         )
     folder = folder.resolve()
@@ -74,11 +68,8 @@ def folder_source(settings: ConfigDict, location: str) -> Source:
     for path in paths:
         stat = (folder / path).stat()
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    identity = {
-        "folder": str(folder),
-        "files": digest.hexdigest(),
-        **{name: settings[name] for name in ("labels", "channels", "background", "skip_bad")},
-    }
+    identity = {name: settings[name] for name in ("labels", "channels", "background", "skip_bad")}
+    identity |= {"folder": str(folder), "files": digest.hexdigest()}
     open_ = functools.partial(_open, folder, paths, others, settings)
     return Source(f"folder:{folder.name}", open_, origin=str(folder), identity=identity)
 
@@ -96,21 +87,13 @@ def _open(folder: Path, paths: list[str], others: int, settings: ConfigDict, res
         notes.append(f"{others} other files ignored")
 
     def read(start: int, stop: int) -> Block:
-        images, indices, skipped = [], [], []
-        for index in range(start, stop):
-            path = folder / paths[index]
-            try:
-                images.append(read_picture(path, resolution, channels, settings.background))
-                indices.append(index)
-            except DAMAGE as error:
-                if not settings.skip_bad:
-                    raise DataError(
-                        f"{path} cannot be read as a picture ({error}). Repair or remove it, or skip all such files by "
-                        "--config.data.skip_bad=True."
-                    ) from error
-                skipped.append(paths[index])
-        images = np.stack(images) if images else np.zeros((0, resolution, resolution, channels), np.uint8)
-        return Block(images, None if labels is None else labels[indices], tuple(skipped))
+        names = paths[start:stop]
+        images, broken = _read_files(folder, names, resolution, channels, settings.background)
+        if broken and not settings.skip_bad:
+            raise _unreadable(folder, broken, "--config.data.skip_bad=True")
+        kept = [name in images for name in names]
+        array = np.asarray(list(images.values()), np.uint8).reshape(-1, resolution, resolution, channels)
+        return Block(array, None if labels is None else labels[start:stop][kept], tuple(broken))
 
     return Reader(len(paths), channels, read, class_names, tuple(notes))
 
@@ -124,15 +107,37 @@ def _is_gray_file(path: Path) -> bool | None:
         return None
 
 
+def _read_files(
+    folder: Path, names: list[str], resolution: int, channels: int, background: int, apply: Callable = map
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the fitted pictures by name, and for the other files the reasons why they cannot be read."""
+
+    def read(name: str) -> np.ndarray | str:
+        try:
+            return read_picture(folder / name, resolution, channels, background)
+        except DAMAGE as error:
+            return str(error)
+
+    results = dict(zip(names, apply(read, names), strict=True))
+    broken = {name: result for name, result in results.items() if isinstance(result, str)}
+    return {name: result for name, result in results.items() if name not in broken}, broken
+
+
+def _unreadable(folder: Path, broken: dict[str, str], flag: str) -> DataError:
+    name, reason = next(iter(broken.items()))
+    more = f", and {len(broken) - 1} more cannot" if len(broken) > 1 else ""
+    return DataError(
+        f"{folder / name} cannot be read as a picture ({reason}){more}. Repair or remove, or leave such files out by "
+        f"{flag}."
+    )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Pictures as a trained model takes them.
+    """Pictures as a trained model takes them, [N, H, W, C], uint8 or float32, and what they were made of.
 
-    Attributes:
-      names: paths relative to the folder, or "FILE.npz[INDEX]".
-      images: [N, H, W, C], uint8, or float32 from an .npz of floats.
-      originals: returns the picture of an index as it was before it was resized.
-      skipped: (name, reason) of files that cannot be read.
+    `names` are paths relative to the folder, or "FILE.npz[INDEX]"; `originals(index)` is the picture before it was
+    resized; `skipped` are (name, reason) of files that cannot be read.
     """
 
     names: list[str]
@@ -144,11 +149,11 @@ class ImageFiles:
 def read_images(
     path: str | os.PathLike, image_shape: tuple[int, int, int], *, background: int = 255, skip_bad: bool = False
 ) -> ImageFiles:
-    """Reads pictures and resizes them as in training.
+    """Reads pictures and resizes them as in training; gray or RGB as the model's (H, W, C) says.
 
     Args:
       path: a folder (with subfolders) of PNG, JPEG, WebP or BMP files, one such file, or an .npz with `images`.
-      image_shape: (H, W, C) of the model; pictures are made gray or RGB as it says.
+      image_shape: of the model.
       background: gray level behind transparent pixels.
       skip_bad: whether to leave out files that cannot be read.
 
@@ -163,33 +168,20 @@ def read_images(
     elif path.is_dir():
         folder, (paths, _) = path, find_pictures(path)
     else:
-        raise DataError(
-            f"--images is {str(path)!r}; allowed: a folder, a picture ({', '.join(EXTENSIONS)}) or an .npz."
-        )
-
-    def read(name: str) -> np.ndarray | str:
-        try:
-            return read_picture(folder / name, image_shape[0], image_shape[-1], background)
-        except DAMAGE as error:
-            return str(error)
-
+        kinds = ", ".join(EXTENSIONS)
+        raise DataError(f"--images is {str(path)!r}; allowed: a folder, a picture ({kinds}) or an .npz.")
+    resolution, _, channels = image_shape
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        results = dict(zip(paths, pool.map(read, paths), strict=True))
-    skipped = [(name, result) for name, result in results.items() if isinstance(result, str)]
-    if skipped and (not skip_bad or len(skipped) == len(paths)):
-        name, reason = skipped[0]
-        raise DataError(
-            f"{folder / name} cannot be read as a picture ({reason})"
-            + (f", and {len(skipped) - 1} more cannot" if len(skipped) > 1 else "")
-            + ". Repair or remove, or leave such files out by --skip_bad."
-        )
-    names = [name for name, result in results.items() if not isinstance(result, str)]
+        images, broken = _read_files(folder, paths, resolution, channels, background, pool.map)
+    if broken and not (skip_bad and images):
+        raise _unreadable(folder, broken, "--skip_bad")
+    names = list(images)
 
     def original(index: int) -> Image.Image:
         with Image.open(folder / names[index]) as image:
             return image.copy()
 
-    return ImageFiles(names, np.stack([results[name] for name in names]), original, skipped)
+    return ImageFiles(names, np.stack(list(images.values())), original, list(broken.items()))
 
 
 def _read_npz(path: Path, image_shape: tuple[int, int, int]) -> ImageFiles:

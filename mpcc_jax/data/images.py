@@ -6,13 +6,13 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image, ImageMode, ImageOps
 
+from mpcc_jax.data.dataset import CHANNELS_LAST
 from mpcc_jax.errors import DataError
 
 # On reduction Pillow widens it to cover the source: antialiased, as torchvision's Resize on pictures.
 FILTER = "bilinear"
-GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F")
 ALLOWED = "uint8 from 0 to 255, or floats from -1 to 1"
 TOLERANCE = 1e-3
 
@@ -22,7 +22,7 @@ def is_gray(image: Image.Image) -> bool:
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
-    return image.mode in GRAY_MODES
+    return ImageMode.getmode(image.mode).basemode == "L"
 
 
 def to_8_bit(image: Image.Image, channels: int, background: int = 255) -> Image.Image:
@@ -109,13 +109,10 @@ def as_images(images: ArrayLike | Sequence, image_shape: tuple[int, int, int]) -
             raise DataError(f"the list has both 8-bit and float images; allowed: all {ALLOWED}.")
         return np.stack(fitted)
     array = np.asarray(images)
-    if array.ndim == 3 and channels == 1:
-        array = array[..., None]
-    if array.ndim != 4:
+    array = array[..., None] if array.ndim == 3 and channels == 1 else array
+    if array.ndim != 4 or 0 in array.shape:
         hint = " One image is images[None]." if array.ndim in (2, 3) else ""
-        raise DataError(f"images have shape {array.shape}; allowed: [N, H, W, {channels}].{hint}")
-    if 0 in array.shape:
-        raise DataError(f"images have shape {array.shape}, so there are none; allowed: at least one.")
+        raise DataError(f"images have shape {array.shape}; allowed: [N, H, W, {channels}] with N > 0.{hint}")
     _check_pixels(array, channels)
     if array.shape[1:3] == (resolution, resolution):
         return array if array.dtype == np.uint8 else array.astype(np.float32)
@@ -140,19 +137,16 @@ def _fit(array: np.ndarray, resolution: int) -> np.ndarray:
 def _check_pixels(images: np.ndarray, channels: int) -> None:
     shape = images.shape
     if shape[-1] != channels:
-        kinds = {1: "1 (gray)", 3: "3 (RGB)"}
-        hint = " Channels come last: images.transpose(0, 2, 3, 1)." if len(shape) == 4 and shape[1] == channels else ""
-        raise DataError(
-            f"images have shape {shape}, so {shape[-1]} channels; allowed: {kinds[channels]}, as this model was "
-            f"trained on.{hint}"
-        )
+        hint = CHANNELS_LAST if len(shape) == 4 and shape[1] == channels else ""
+        text = f"images have shape {shape}, so {shape[-1]} channels; allowed: {channels}, as this model was trained on."
+        raise DataError(text + hint)
     if images.dtype == np.uint8:
         return
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"images are {images.dtype}; allowed: {ALLOWED}. Convert by images.astype('uint8').")
     if not np.isfinite(images).all():
         raise DataError(f"images hold {int((~np.isfinite(images)).sum())} values that are NaN or infinite.")
-    lowest, highest = float(images.min()), float(images.max())
+    lowest, highest = images.min(), images.max()
     if lowest < -1.0 - TOLERANCE or highest > 1.0 + TOLERANCE:
         raise DataError(
             f"images are {images.dtype} from {lowest:g} to {highest:g}; allowed: {ALLOWED}. Pixels from 0 to 255 go by "

@@ -64,10 +64,9 @@ def gather(
 
 
 def call_bounds(start: int, stop: int, iterations_per_call: int) -> list[tuple[int, int]]:
-    """Splits iterations start .. stop - 1 into calls of two lengths, so that two programs are compiled at most.
+    """Splits iterations start .. stop - 1 into calls of `iterations_per_call`, or of one where those do not fit.
 
-    A call has `iterations_per_call` iterations and starts at a multiple of them, or it has one iteration where that
-    does not fit. So a resumed run makes the same calls.
+    So two programs are compiled at most. None crosses a multiple of the length, so a resumed run makes the same calls.
     """
     bounds = []
     while start < stop:
@@ -113,16 +112,7 @@ def _gather_program(shape: tuple[int, int, int], sharding: Sharding, num_seeds: 
 
 @dataclasses.dataclass(eq=False)
 class _Loader:
-    """What both loaders are made of.
-
-    Attributes:
-      images: uint8, [N, H, W, C], perhaps memory-mapped.
-      labels: integers, [N], or None.
-      keys: PRNG keys for data, one per run that is trained at once.
-      steps: D_steps, batches per iteration.
-      batch_size: B of all devices together.
-      layout: the `mpcc_jax.training.sharding.Layout`.
-    """
+    """Images and labels, a PRNG key for each run, D_steps, B, and a `mpcc_jax.training.sharding.Layout`."""
 
     images: np.ndarray | jax.Array
     labels: np.ndarray | jax.Array | None
@@ -132,6 +122,7 @@ class _Loader:
     layout: Any
 
 
+@dataclasses.dataclass(eq=False)
 class DeviceLoader(_Loader):
     """The whole data set in every device's memory, examples gathered there."""
 
@@ -157,6 +148,7 @@ class DeviceLoader(_Loader):
             yield program(self.images, self.labels, orders, np.int32(offset))
 
 
+@dataclasses.dataclass(eq=False)
 class StreamLoader(_Loader):
     """Examples read from a memory-mapped array by threads, ahead of the devices.
 
@@ -164,14 +156,16 @@ class StreamLoader(_Loader):
     """
 
     def __post_init__(self) -> None:
-        self._cpu = jax.local_devices(backend="cpu")[0]
-        self.keys = [jax.device_put(key, self._cpu) for key in self.keys]
-        # A batch may reach across two epochs, and threads are a little apart.
-        self._order = functools.lru_cache(maxsize=4 * len(self.keys))(self._epoch_order)
+        cpu = jax.local_devices(backend="cpu")[0]
+        keys = [jax.device_put(key, cpu) for key in self.keys]
 
-    def _epoch_order(self, run: int, epoch: int) -> np.ndarray:
-        with jax.default_device(self._cpu):
-            return np.asarray(epoch_order(self.keys[run], epoch, len(self.images)))
+        # A batch may reach across two epochs, and threads are a little apart.
+        @functools.lru_cache(maxsize=4 * len(keys))
+        def order(run: int, epoch: int) -> np.ndarray:
+            with jax.default_device(cpu):
+                return np.asarray(epoch_order(keys[run], epoch, len(self.images)))
+
+        self._order = order
 
     def indices(
         self, first: int, last: int, run: int = 0, steps: slice = slice(None), rows: slice = slice(None)

@@ -61,11 +61,8 @@ def _open(path: Path, split: str, settings: ConfigDict, with_labels: bool, resol
 
 
 def read_characters(records: Any) -> Characters:
-    """Reads all distinct characters of a TFDS data source, each with its distinct drawings, sorted by content.
-
-    The splits small1 and small2 share two alphabets, the same drawings in both; they count once.
-    """
-    characters = {}
+    """Reads all distinct characters of a TFDS data source, each with its distinct drawings, sorted by content."""
+    characters = {}  # small1 and small2 share two alphabets, the same drawings in both
     for start in range(0, len(records), 512):
         for example in records.__getitems__(range(start, min(start + 512, len(records)))):
             drawing = example["image"][..., 0]
@@ -81,10 +78,7 @@ def read_characters(records: Any) -> Characters:
 
 
 def choose_characters(characters: Characters, alphabet_names: list[str], settings: ConfigDict) -> tuple[list[int], str]:
-    """Draws the classes from IMSAT's four alphabets where all of them are there, otherwise from all alphabets.
-
-    Returns sorted labels and a note on where they are from. Raises DataError if there are too few characters.
-    """
+    """Draws the classes from IMSAT's four alphabets if all are there, else from all; returns labels and a note."""
     present = {alphabet_names[alphabet] for alphabet, _ in characters.values()}
     pool = set(IMSAT_ALPHABETS) if present.issuperset(IMSAT_ALPHABETS) else present
     candidates = [
@@ -109,8 +103,7 @@ def draw_affine(
 
     Largest deviations: `rotation` in degrees, `shear` as a slope, `scale` around 1, `shift` in pixels of the drawing.
     """
-    limits = [settings.rotation, settings.shear, settings.shear, settings.scale, settings.scale]
-    limits += [settings.shift, settings.shift]
+    limits = np.repeat([settings.rotation, settings.shear, settings.scale, settings.shift], [1, 2, 2, 2])
     drawn = rng.uniform(-1.0, 1.0, 7) * limits * (rng.uniform(size=7) < settings.probability)
     angle = math.radians(drawn[0])
     rotation = np.asarray([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

@@ -1,6 +1,5 @@
 """From `config.data` to a `Dataset`: finds the source by its name, reads it or opens the prepared copy in the cache."""
 
-import dataclasses
 import errno
 import functools
 import json
@@ -15,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mpcc_jax.data.arrays import digits_source, npz_source
-from mpcc_jax.data.cache import cache_dir, entry_path, find_entry, open_entry, write_entry
+from mpcc_jax.data.cache import STORED_FIELDS, cache_dir, entry_path, find_entry, open_entry, write_entry
 from mpcc_jax.data.dataset import Block, Dataset, Reader, Source
 from mpcc_jax.data.folder import folder_source
 from mpcc_jax.data.omniglot import omniglot_source
@@ -26,17 +25,16 @@ READ_BLOCK = 512
 SHOWN_SKIPPED = 5
 Progress = Callable[[int, int], Any]
 
-TRAIN_AND_TEST = "train+test"  # the paper clusters both together
+
+def _paper_source(name: str, settings: ConfigDict) -> Source:
+    """Returns a benchmark of the paper, which clusters training and test images together."""
+    dataset, label_feature = ("cifar100", "coarse_label") if name == "cifar20" else (name, None)
+    return tfds_source(settings, name, dataset, "train+test", label_feature)
+
+
 DATASETS = {
     "digits": digits_source,
-    "mnist": functools.partial(tfds_source, name="mnist", dataset="mnist", split=TRAIN_AND_TEST),
-    "fashion_mnist": functools.partial(
-        tfds_source, name="fashion_mnist", dataset="fashion_mnist", split=TRAIN_AND_TEST
-    ),
-    "cifar10": functools.partial(tfds_source, name="cifar10", dataset="cifar10", split=TRAIN_AND_TEST),
-    "cifar20": functools.partial(
-        tfds_source, name="cifar20", dataset="cifar100", split=TRAIN_AND_TEST, label_feature="coarse_label"
-    ),
+    **{name: functools.partial(_paper_source, name) for name in ("mnist", "fashion_mnist", "cifar10", "cifar20")},
     "omniglot100": omniglot_source,
 }
 LOCATIONS = {
@@ -52,22 +50,15 @@ def find_source(settings: ConfigDict) -> Source:
     if colon and kind in LOCATIONS:
         return LOCATIONS[kind](settings, location)
     if settings.name not in DATASETS:
-        raise DataError(
-            f"config.data.name is {settings.name!r}; allowed: {', '.join(map(repr, DATASETS))}, 'folder:PATH', "
-            "'npz:PATH', 'tfds:NAME'."
-        )
+        names = ", ".join(map(repr, [*DATASETS, "folder:PATH", "npz:PATH", "tfds:NAME"]))
+        raise DataError(f"config.data.name is {settings.name!r}; allowed: {names}.")
     return DATASETS[settings.name](settings)
 
 
 def load_dataset(config: ConfigDict, progress: Progress = lambda done, total: None) -> Dataset:
-    """Loads the data set that a configuration names, memory-mapped if it came through the cache.
+    """Loads the data set that `config.data` names, memory-mapped if it came through the cache.
 
-    Args:
-      config: the configuration, of which `data` counts.
-      progress: called with (images read, number of images) while reading.
-
-    Raises:
-      DataError: if the data is missing, cannot be read or cannot be used.
+    `progress` is called with (images read, number of images). Raises DataError if the data is missing or unusable.
     """
     settings = config.data
     source = find_source(settings)
@@ -75,18 +66,16 @@ def load_dataset(config: ConfigDict, progress: Progress = lambda done, total: No
     if source.is_missing:
         path = find_entry(source, settings) if cached else None
         if path is None:
-            raise DataError(
-                f"{settings.name!r} is not prepared: {source.searched}"
-                + (f" and in {cache_dir(settings)} for a prepared copy" if cached else "")
-                + f". Prepare it once by: {how_to_prepare(settings)}"
-            )
-        return _with_note(open_entry(path), f"prepared copy in {path}; the data itself is not there")
+            copies = f" and in {cache_dir(settings)} for a prepared copy" if cached else ""
+            text = f"{settings.name!r} is not prepared: {source.searched}{copies}. Prepare it once by: "
+            raise DataError(text + how_to_prepare(settings))
+        return open_entry(path, f"prepared copy in {path}; the data itself is not there")
     if not cached:
         return _read(source, source.open(settings.resolution), settings, progress, np.empty)
     path = entry_path(source, settings)
     if not path.exists():
         _write_to_cache(source, settings, progress, path)
-    return _with_note(open_entry(path), f"prepared copy in {path}")
+    return open_entry(path, f"prepared copy in {path}")
 
 
 def prepare_dataset(config: ConfigDict, progress: Progress = lambda done, total: None) -> Dataset:
@@ -99,10 +88,9 @@ def prepare_dataset(config: ConfigDict, progress: Progress = lambda done, total:
 
 def how_to_prepare(settings: ConfigDict) -> str:
     """Returns the command that prepares a missing TensorFlow Dataset."""
-    if settings.name in DATASETS:
-        command = f"python launch.py prepare --config configs/{settings.name}.py"
-    else:
-        command = f"python launch.py prepare --config configs/folder.py --config.data.name={settings.name}"
+    named = settings.name in DATASETS
+    command = f"python launch.py prepare --config configs/{settings.name if named else 'folder'}.py"
+    command += "" if named else f" --config.data.name={settings.name}"
     return command + (f" --config.data.dir={settings.dir}" if settings.dir else "")
 
 
@@ -129,9 +117,7 @@ def _read(
         count += len(block.images)
         progress(count + len(skipped), reader.count)
     if not count:
-        raise DataError(
-            f"none of the {reader.count} images of {source.name!r} can be read (the first is {skipped[0]!r})."
-        )
+        raise DataError(f"none of the {reader.count} images of {source.name!r} can be read, such as {skipped[0]!r}.")
     notes = list(reader.notes)
     if skipped:
         more = f" and {len(skipped) - SHOWN_SKIPPED} more" if len(skipped) > SHOWN_SKIPPED else ""
@@ -165,15 +151,7 @@ def _write_to_cache(source: Source, settings: ConfigDict, progress: Progress, pa
             (folder / "read.npy").replace(folder / "images.npy")
         if dataset.labels is not None:
             np.save(folder / "labels.npy", dataset.labels)
-        fields = ("name", "class_names", "version", "split", "origin", "notes")
-        facts = {
-            **{field: getattr(dataset, field) for field in fields},
-            "labelled": dataset.labels is not None,
-            "pixels": dataset.pixels._asdict(),
-            "identity": dict(source.identity),
-        }
+        facts = {field: getattr(dataset, field) for field in STORED_FIELDS}
+        facts |= {"labelled": dataset.labels is not None, "pixels": dataset.pixels._asdict()}
+        facts |= {"identity": dict(source.identity)}
         (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _with_note(dataset: Dataset, note: str) -> Dataset:
-    return dataclasses.replace(dataset, notes=(*dataset.notes, note))

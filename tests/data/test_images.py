@@ -136,10 +136,10 @@ def test_floats_are_resized_as_bytes_up_to_rounding():
 @pytest.mark.parametrize(
     ("images", "channels", "message"),
     [
-        (LARGE, 1, r"3 channels; allowed: 1 \(gray\)"),
+        (LARGE, 1, "3 channels; allowed: 1,"),
         (LARGE.transpose(0, 3, 1, 2), 3, "Channels come last"),
         (list(LARGE), 1, "3 channels"),
-        (SMALL_IMAGES[:0], 1, "there are none"),
+        (SMALL_IMAGES[:0], 1, "with N > 0"),
         ([], 1, "empty"),
         (LARGE[0], 3, r"One image is images\[None\]"),
         (SMALL_IMAGES.astype(int), 1, "int64; allowed: uint8"),
