@@ -22,6 +22,9 @@ from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbe
 from mpcc_jax.networks.spectral_groups import group_spectral_norms
 from mpcc_jax.prior import GaussianMixturePrior, StandardNormalPrior
 
+# The same object for the same settings: models of equal configurations are equal, and share compiled programs.
+_partial = functools.cache(functools.partial)
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -82,9 +85,9 @@ def build_model(config, image_channels, conventions, axis_name=None):
         "epsilon": settings.spectral_epsilon,
         "dtype": precision.activations,
     }
-    conv = functools.partial(SpectralConv, **spectral)
-    dense = functools.partial(SpectralDense, **spectral)
-    standardize = functools.partial(
+    conv = _partial(SpectralConv, **spectral)
+    dense = _partial(SpectralDense, **spectral)
+    standardize = _partial(
         Standardize,
         momentum=settings.batch_norm_momentum,
         epsilon=settings.batch_norm_epsilon,
@@ -121,7 +124,7 @@ def build_model(config, image_channels, conventions, axis_name=None):
             config.training.conditional,
             conv,
             dense,
-            functools.partial(SpectralEmbed, **spectral),
+            _partial(SpectralEmbed, **spectral),
             rewrites,
         ),
         encoder=EncoderHead(resolution, settings.channels, settings.latent_dim, conv, dense, rewrites),
