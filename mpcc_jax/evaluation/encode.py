@@ -20,19 +20,12 @@ from mpcc_jax.prior import draw_latents
 
 
 class Encoding(NamedTuple):
-    """What the encoder infers from images.
+    """What the encoder infers from images."""
 
-    Attributes:
-      mean: of q(z given x), [N, J].
-      log_var: of q(z given x), [N, J].
-      log_membership: log q(y given z) at the mean (Eq. 9), nats, [N, K].
-      log_prob: log density of the mean under the prior, nats, [N].
-    """
-
-    mean: np.ndarray
-    log_var: np.ndarray
-    log_membership: np.ndarray
-    log_prob: np.ndarray
+    mean: np.ndarray  # of q(z given x), [N, J]
+    log_var: np.ndarray  # of q(z given x), [N, J]
+    log_membership: np.ndarray  # log q(y given z) at the mean (Eq. 9), nats, [N, K]
+    log_prob: np.ndarray  # log density of the mean under the prior, nats, [N]
 
 
 def _in_batches(program: Callable, batch_size: int, *arrays: Array | np.ndarray) -> Iterator[np.ndarray]:
@@ -41,7 +34,7 @@ def _in_batches(program: Callable, batch_size: int, *arrays: Array | np.ndarray)
     for start in range(0, len(arrays[0]), batch_size):
         batch = [array[start : start + batch_size] for array in arrays]
         count = len(batch[0])
-        full = [part if count == batch_size else part[np.arange(batch_size) % count] for part in batch]
+        full = [part[np.arange(batch_size) % count] for part in batch] if count < batch_size else batch
         outputs.append([np.asarray(result)[:count] for result in jax.tree.leaves(program(*full))])
     return (np.concatenate(parts) for parts in zip(*outputs, strict=True))
 

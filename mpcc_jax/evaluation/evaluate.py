@@ -11,7 +11,7 @@ from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.data.loader import to_float
 from mpcc_jax.errors import InputError
 from mpcc_jax.evaluation.encode import Encoding, encode_images
-from mpcc_jax.evaluation.scores import confusion_matrix, majorities, score_encoding
+from mpcc_jax.evaluation.scores import Labels, confusion_matrix, majorities, score_encoding
 from mpcc_jax.model import Model
 
 BLOCK = 2000
@@ -20,29 +20,21 @@ LATENT_SAMPLE = 5000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of a model on a data set, and the encoding that they are computed from.
+    """Scores of a model on N images, and what they are computed from.
 
-    Attributes:
-      scores: by name, what JSON can hold: numbers; "cluster_sizes"; "majorities", [class name, share] of every cluster
-        or None where it is empty; "confusion", counts by class and cluster; "class_names". The last three are None
-        without labels.
-      encoding: of N images.
-      clusters: integers, [N].
+    Beside numbers, scores hold "cluster_sizes"; "majorities", [class name, share] of every cluster or None where it is
+    empty; "confusion", counts by class and cluster; "class_names". The last three are None without labels.
     """
 
-    scores: dict
+    scores: dict  # by name, what JSON can hold
     encoding: Encoding
-    clusters: np.ndarray
+    clusters: np.ndarray  # integers, [N]
 
 
 def evaluate_clustering(
-    model: Model,
-    weights: Any,
-    images: UInt8[np.ndarray, "N H W C"],
-    labels: Integer[np.ndarray, " N"] | None,
-    batch_size: int,
+    model: Model, weights: Any, images: UInt8[np.ndarray, "N H W C"], labels: Labels | None, batch_size: int
 ) -> tuple[dict, np.ndarray]:
-    """Clusters images and scores the clustering alone, for evaluations during training; `score_encoding`'s results."""
+    """Scores the clustering of images alone, for evaluations during training; results as of `score_encoding`."""
     encoding = encode_images(model, weights, images, batch_size)
     return score_encoding(encoding, labels, model.prior.membership_mixture(weights.params["prior"]))
 
@@ -52,8 +44,7 @@ def evaluate(
 ) -> Evaluation:
     """Scores a `TrainedModel` on the chosen images of a data set (all, as in the paper); `key` draws the latents.
 
-    Raises:
-      InputError: if the images are not of the model's size.
+    Raises InputError if the images are not of the model's size.
     """
     if dataset.images.shape[1:] != trained.image_shape:
         raise InputError(f"images are {dataset.images.shape[1:]}; allowed: {trained.image_shape}, those of the model.")
@@ -86,9 +77,8 @@ def reconstruction_mse(trained: Any, images: UInt8[np.ndarray, "N H W C"], encod
 def cycle_scores(trained: Any, key: Array | int, count: int = LATENT_SAMPLE) -> dict[str, float]:
     """Compares E(G(z, y)) with z and y drawn from the prior.
 
-    Returns:
-      "latent_mse", the squared distance of z and the encoder's mean, summed over J and averaged over draws (E_MSE in
-      the released code); "generated_cluster_accuracy", the fraction of draws whose component is found again.
+    "latent_mse" is the squared distance of z and the encoder's mean, summed over J and averaged over draws (E_MSE in
+    the released code); "generated_cluster_accuracy" the fraction of draws whose component is found again.
     """
     z, y = trained.draw(key, count)
     squares, found = 0.0, 0

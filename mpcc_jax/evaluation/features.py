@@ -1,7 +1,7 @@
 """Inception's features and logits of many images, in batches of one size."""
 
-import collections
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -20,11 +20,7 @@ ROUNDING = "round((x + 1) * 127.5), clipped to 0..255"
 
 
 def to_uint8(images: Float[Array | np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Rounds generated images to 8 bits, as they would be stored: round((x + 1) * 127.5), clipped to 0..255.
-
-    Raises:
-      DataError: if a value is NaN or infinite.
-    """
+    """Rounds generated images to 8 bits, as they would be stored; raises DataError if a value is not finite."""
     images = np.asarray(images, np.float32)
     if not np.isfinite(images).all():
         raise DataError(
@@ -47,11 +43,6 @@ def extraction_protocol(weights: InceptionWeights, resize: str = DEFAULT_RESIZE)
 @functools.cache
 def _network() -> Callable:
     return jax.jit(inception_v3, compiler_options=compiler_options())
-
-
-@functools.cache
-def _resizer(resize: str) -> Callable:
-    return jax.jit(RESIZES[resize])
 
 
 def _regroup(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -82,12 +73,11 @@ def extract_features(
     Args:
       weights: of the network.
       images: C = 1 or 3, perhaps memory-mapped; or an iterable of such arrays of any lengths.
-      resize: a key of `RESIZES`.
+      resize: a key of `RESIZES`, else InputError.
       batch_size: images per call; the last call is padded, so one program serves all.
       progress: called with (images done, of how many), None where images are an iterable.
 
     Raises:
-      InputError: if the resize is unknown.
       DataError: if the images are none, of several shapes or of another form.
     """
     if resize not in RESIZES:
@@ -97,22 +87,17 @@ def extract_features(
         check_images(images, "images")
         total, array = len(images), images
         images = (array[start : start + batch_size] for start in range(0, total, batch_size))
-    params, running, finished, done = jax.device_put(prepare(weights.params)), collections.deque(), [], 0
-
-    def fetch():
-        nonlocal done
-        count, results = running.popleft()
-        finished.append([np.asarray(result)[:count] for result in results])
-        done += count
-        progress(done, total)
-
-    for batch in _regroup(images, batch_size):
-        padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
-        running.append((len(batch), _network()(params, _resizer(resize)(np.concatenate([batch, padding])))))
-        if len(running) > 1:  # while results are fetched, the device has the next batch
-            fetch()
-    while running:
-        fetch()
+    params, running, finished, done = jax.device_put(prepare(weights.params)), None, [], 0
+    for batch in itertools.chain(_regroup(images, batch_size), [None]):
+        previous, running = running, None
+        if batch is not None:
+            padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
+            running = len(batch), _network()(params, RESIZES[resize](np.concatenate([batch, padding])))
+        if previous is not None:  # while its results are fetched, the device has the next batch
+            count, results = previous
+            finished.append([np.asarray(result)[:count] for result in results])
+            done += count
+            progress(done, total)
     if not finished:
         raise DataError("there are no images to extract features from.")
     features, logits = zip(*finished, strict=True)
@@ -153,4 +138,4 @@ def resize_pytorch_fid(images: UInt8[Array | np.ndarray, "N H W C"]) -> Float[Ar
     return _resize(images, half_pixel_centres=True) * (2.0 / 255.0) - 1.0
 
 
-RESIZES = {"tf1": resize_tf1, "pytorch_fid": resize_pytorch_fid}
+RESIZES = {"tf1": jax.jit(resize_tf1), "pytorch_fid": jax.jit(resize_pytorch_fid)}

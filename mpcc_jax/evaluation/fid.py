@@ -20,7 +20,7 @@ class FewSamplesWarning(UserWarning):
 
 
 class Score(NamedTuple):
-    """Mean and standard deviation (n below the line) of a score over splits of the images."""
+    """Mean and standard deviation (n below the line) over splits of the images."""
 
     mean: float
     sd: float
@@ -28,10 +28,7 @@ class Score(NamedTuple):
 
 
 class KernelDistance(NamedTuple):
-    """KID: mean and standard deviation (n below the line) over subsets of `subset_size` images from either side.
-
-    The mean is unbiased, so slightly negative at times for equal distributions.
-    """
+    """KID over subsets of either side: mean (unbiased, so negative at times) and standard deviation (n below)."""
 
     mean: float
     sd: float
@@ -63,11 +60,7 @@ def feature_moments(
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, "D D"]]:
     """Mean and covariance (N - 1 below the line), which FID compares, in float64.
 
-    Raises:
-      DataError: if there are fewer than 2 samples, or NaN among them.
-
-    Warns:
-      FewSamplesWarning: below 10 000 samples.
+    Raises DataError for fewer than 2 samples or NaN, and warns with FewSamplesWarning below 10 000 samples.
     """
     check_features(features, name)
     if len(features) < ENOUGH_SAMPLES:
@@ -100,10 +93,8 @@ def frechet_distance(
     """Squared Fréchet distance between two Gaussians (FID where they are of Inception's features; Heusel et al., 2017).
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)). The matrix under the last root is symmetric, so its root
-    needs eigenvalues alone, and singular covariances (fewer samples than features) are no special case.
-
-    Raises:
-      DataError: if shapes do not match, values are not finite, or a matrix is clearly no covariance.
+    needs eigenvalues alone, and singular covariances (fewer samples than features) are no special case. Raises
+    DataError if shapes do not match, values are not finite, or a matrix is clearly no covariance.
     """
     mean1, cov1, mean2, cov2 = (np.asarray(value, np.float64) for value in (mean1, cov1, mean2, cov2))
     check_moments(mean1, cov1, "1")
@@ -144,9 +135,7 @@ def kernel_distance(
     """Kernel Inception distance: unbiased MMD^2 under the kernel (x.y / D + 1)^3 (Binkowski et al., 2018).
 
     `rng` draws the subsets without repetition inside each; their size is the smaller of N and M where that is less.
-
-    Raises:
-      DataError: if there are fewer than 2 samples, NaN among them, or two numbers of features.
+    Raises DataError for fewer than 2 samples, NaN, or two numbers of features.
     """
     check_features(features1, "features1")
     check_features(features2, "features2")
@@ -166,10 +155,8 @@ def kernel_distance(
 def inception_score(logits: Float[np.ndarray, "N classes"], num_splits: int = 10) -> Score:
     """Inception Score: exp of the mean KL from p(y given x) to p(y) (Salimans et al., 2016).
 
-    The splits are taken in the order of the images, each with a p(y) of its own.
-
-    Raises:
-      DataError: if there are fewer than 2 samples a split, or NaN among them.
+    The splits are taken in the order of the images, each with a p(y) of its own. Raises DataError for fewer than 2
+    samples a split, or NaN.
     """
     check_features(logits, f"logits in {num_splits} splits", at_least=2 * num_splits)
     bounds = np.arange(num_splits + 1) * len(logits) // num_splits

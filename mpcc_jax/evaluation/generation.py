@@ -57,10 +57,7 @@ def _warnings_to(warn: Warn) -> Iterator[None]:
 def find_reference(
     dataset: Dataset, weights: InceptionWeights, resize: str, settings: ConfigDict, progress: Progress
 ) -> tuple[ReferenceStatistics, Path]:
-    """Reads the reference statistics of a data set from the cache of `config.data`, or measures and keeps them there.
-
-    They are kept by the pixels, the network and the resize.
-    """
+    """Reads the reference statistics of a data set from the cache of `config.data`, or measures and keeps them."""
     pixels = _digest(dataset.images)
     about = {name: getattr(dataset, name) for name in ("name", "version", "split")}
     name = file_name("-".join(filter(None, about.values())))
@@ -114,12 +111,10 @@ def plan_measurement(
         where they are not. Without weights, None is returned.
       resize: one of `features.RESIZES`.
       reference: path of statistics, ours or published; None measures those of the data set, once.
-      num_samples: generated images; 50 000 is usual.
+      num_samples: generated images, at least 20; 50 000 is usual.
 
     Raises:
-      WeightsError: if weights were asked for and are not there, or are not the right ones.
-      DataError: if the reference cannot be read, or was made in another way.
-      InputError: if there are fewer than 20 samples.
+      WeightsError, DataError: if weights that were asked for, or the reference, are missing or not the right ones.
     """
     if inception == NONE:
         return None
@@ -145,8 +140,7 @@ def plan_measurement(
         "truncation": 1.0,
     }
     stored = load(Path(reference).expanduser()) if reference else None
-    if stored is not None:
-        check_protocols(protocol, stored.protocol)
+    check_protocols(protocol, stored.protocol if stored else {})
     if jax.default_backend() == "cpu" and num_samples > MANY_ON_CPU:
         warn(
             f"Inception on {num_samples} samples takes hours on a CPU. Take fewer by --num_samples, or go without by "
@@ -156,11 +150,7 @@ def plan_measurement(
 
 
 def measure(measurement: Measurement, trained: Any, dataset: Dataset, warn: Warn, progress: Progress) -> dict:
-    """Measures FID, KID and Inception Score of a trained generator, by name as `reference.generation_scores`.
-
-    Raises:
-      DataError: if they cannot be computed.
-    """
+    """Measures FID, KID and Inception Score of a trained generator, by name as `reference.generation_scores`."""
     weights, resize, reference, num_samples, protocol = measurement
     with _warnings_to(warn):
         if reference is None:
@@ -183,9 +173,7 @@ def measure_statistics(
 ) -> tuple[ReferenceStatistics, Path]:
     """Computes the reference statistics of a data set, once; `out` gets a copy, evaluation looks in the cache.
 
-    Raises:
-      InputError: if the name of the copy does not end in .npz.
-      WeightsError: if the weights are not there, or not the right ones.
+    Raises WeightsError if the weights are not there, or not the right ones.
     """
     if out and Path(out).suffix != ".npz":
         raise InputError(f"--out is {str(out)!r}; allowed: a name that ends in .npz.")

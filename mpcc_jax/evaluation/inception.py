@@ -45,46 +45,37 @@ class Branches(NamedTuple):
     sequences: tuple[tuple, ...]
 
 
-def _reduction(name: str, features: int) -> Conv:
-    return Conv(name, features, (3, 3), 2, "VALID")
-
-
+_REDUCING = ((3, 3), 2, "VALID")
 _REDUCING_POOL = Pool("max", 2, "VALID")
 
 
+def _chain(name: str, *settings: tuple) -> tuple[Conv, ...]:
+    """Convolutions one after the other, numbered from 1."""
+    return tuple(Conv(f"{name}_{number}", *fields) for number, fields in enumerate(settings, 1))
+
+
 def _block_a(prefix: str, pool_features: int) -> Branches:
-    wide = (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5)))
-    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3)))
+    wide = _chain("branch5x5", (48,), (64, (5, 5)))
+    double = _chain("branch3x3dbl", (64,), (96, (3, 3)), (96, (3, 3)))
     pooled = (Pool("average"), Conv("branch_pool", pool_features))
     return Branches(prefix, ((Conv("branch1x1", 64),), wide, double, pooled))
 
 
 def _block_b(prefix: str) -> Branches:
-    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), _reduction("branch3x3dbl_3", 96))
-    return Branches(prefix, ((_reduction("branch3x3", 384),), double, (_REDUCING_POOL,)))
+    double = _chain("branch3x3dbl", (64,), (96, (3, 3)), (96, *_REDUCING))
+    return Branches(prefix, ((Conv("branch3x3", 384, *_REDUCING),), double, (_REDUCING_POOL,)))
 
 
 def _block_c(prefix: str, narrow: int) -> Branches:
-    single = (Conv("branch7x7_1", narrow), Conv("branch7x7_2", narrow, (1, 7)), Conv("branch7x7_3", 192, (7, 1)))
-    double = (
-        Conv("branch7x7dbl_1", narrow),
-        Conv("branch7x7dbl_2", narrow, (7, 1)),
-        Conv("branch7x7dbl_3", narrow, (1, 7)),
-        Conv("branch7x7dbl_4", narrow, (7, 1)),
-        Conv("branch7x7dbl_5", 192, (1, 7)),
-    )
+    single = _chain("branch7x7", (narrow,), (narrow, (1, 7)), (192, (7, 1)))
+    double = _chain("branch7x7dbl", (narrow,), (narrow, (7, 1)), (narrow, (1, 7)), (narrow, (7, 1)), (192, (1, 7)))
     pooled = (Pool("average"), Conv("branch_pool", 192))
     return Branches(prefix, ((Conv("branch1x1", 192),), single, double, pooled))
 
 
 def _block_d(prefix: str) -> Branches:
-    square = (Conv("branch3x3_1", 192), _reduction("branch3x3_2", 320))
-    long = (
-        Conv("branch7x7x3_1", 192),
-        Conv("branch7x7x3_2", 192, (1, 7)),
-        Conv("branch7x7x3_3", 192, (7, 1)),
-        _reduction("branch7x7x3_4", 192),
-    )
+    square = _chain("branch3x3", (192,), (320, *_REDUCING))
+    long = _chain("branch7x7x3", (192,), (192, (1, 7)), (192, (7, 1)), (192, *_REDUCING))
     return Branches(prefix, (square, long, (_REDUCING_POOL,)))
 
 
@@ -93,7 +84,7 @@ def _block_e(prefix: str, pooling: str) -> Branches:
         return Branches(name, ((Conv("a", 384, (1, 3)),), (Conv("b", 384, (3, 1)),)))
 
     single = (Conv("branch3x3_1", 384), split("branch3x3_2"))
-    double = (Conv("branch3x3dbl_1", 448), Conv("branch3x3dbl_2", 384, (3, 3)), split("branch3x3dbl_3"))
+    double = (*_chain("branch3x3dbl", (448,), (384, (3, 3))), split("branch3x3dbl_3"))
     pooled = (Pool(pooling), Conv("branch_pool", 192))
     return Branches(prefix, ((Conv("branch1x1", 320),), single, double, pooled))
 
@@ -149,11 +140,8 @@ SHAPES = {
 def prepare(params: dict[str, np.ndarray]) -> dict:
     """Brings published weights (names and shapes of `SHAPES`) into the form that `inception_v3` computes with.
 
-    Batch norm becomes part of the convolution before it: its scale is multiplied into the kernel, in float64.
-
-    Returns:
-      float32: by name of the convolution, "kernel" [H, W, I, O] and "shift" [1, 1, 1, O]; and "classifier"
-      [2048, 1008]. The bias of the classes has no part in any score.
+    Batch norm becomes part of the convolution before it: its scale is multiplied into the kernel, in float64. The bias
+    of the classes has no part in any score.
     """
     prepared = {}
     for name in _KERNELS:
@@ -190,11 +178,8 @@ def inception_v3(
 ) -> tuple[Float[Array, "N 2048"], Float[Array, "N 1008"]]:
     """Computes features after the last average pool, and logits without bias, as the Inception Score uses them.
 
-    Args:
-      prepared: weights, from `prepare`.
-      images: scaled to about [-1, 1] by one of `features.RESIZES`.
-      precision: of the multiplications. HIGHEST is float32 on every device; anything less uses bfloat16 or TF32 on
-        TPUs and GPUs and gives other figures.
+    Images are scaled by one of `features.RESIZES`, weights `prepared`. A precision below HIGHEST, which is float32 on
+    every device, uses bfloat16 or TF32 on TPUs and GPUs and gives other figures.
     """
     features = _apply(ARCHITECTURE, "", prepared, images, precision).mean(axis=(1, 2))
     return features, jnp.matmul(features, prepared["classifier"], precision=precision)

@@ -26,19 +26,12 @@ TIMEOUT_SECONDS = 30
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InceptionWeights:
-    """Weights that have been checked, and which file they are from.
+    """Weights that have been checked, and which file they are from."""
 
-    Attributes:
-      params: float32, by the names and of the shapes in `inception.SHAPES`.
-      file: name of the file.
-      sha256: of the file, in hexadecimal.
-      published: whether it is the file that pytorch-fid published, by its checksum.
-    """
-
-    params: dict[str, np.ndarray]
+    params: dict[str, np.ndarray]  # float32, as `inception.SHAPES`
     file: str
     sha256: str
-    published: bool
+    published: bool  # whether it is the file that pytorch-fid published, by its checksum
 
 
 def _checksum_in_name(name: str) -> str | None:
@@ -48,20 +41,17 @@ def _checksum_in_name(name: str) -> str | None:
 
 
 def find_weights(path: str | Path | None = None, cache: str | Path | None = None) -> Path:
-    """Finds the file of weights.
+    """Finds the file of weights; raises WeightsError if there is none, or the download fails.
 
     Args:
       path: the file; "download", which fetches it into the cache unless it is there; or None, which means the
         environment variable MPCC_JAX_INCEPTION (a path or "download" too) or else the cache.
       cache: folder of the cache; MPCC_JAX_CACHE, or ~/.cache/mpcc_jax, where it is None.
-
-    Raises:
-      WeightsError: if there is none, or the download fails.
     """
     standard = cache_dir(types.SimpleNamespace(cache_dir=cache)) / FILE_NAME
     location = path or os.environ.get(VARIABLE)
     if location == DOWNLOAD:
-        return standard if standard.is_file() else download(standard)
+        return standard if standard.is_file() else download(standard, URL)
     found = Path(location).expanduser() if location else standard
     if found.is_file():
         return found
@@ -73,11 +63,10 @@ def find_weights(path: str | Path | None = None, cache: str | Path | None = None
     )
 
 
-def download(target: Path, url: str = URL) -> Path:
+def download(target: Path, url: str) -> Path:
     """Fetches the weights, checks them by the checksum in the name of the file, and moves them to `target`.
 
-    Raises:
-      WeightsError: if the network fails, the disk refuses, or the checksum is another.
+    Raises WeightsError if the network fails, the disk refuses, or the checksum is another.
     """
     expected, digest = _checksum_in_name(url), hashlib.sha256()
     try:
@@ -119,9 +108,8 @@ def _find_problem(name: str, tensors: dict[str, np.ndarray]) -> str | None:
 def read_weights(path: str | Path) -> InceptionWeights:
     """Reads weights from a .pth, .safetensors or .npz file with the published names and PyTorch's layouts.
 
-    Raises:
-      WeightsError: if the file is damaged, its kind unknown, its checksum not the one in its name, or if a tensor is
-        missing, superfluous, of another shape or not finite.
+    Raises WeightsError if the file is damaged, its kind unknown, its checksum not the one in its name, or if a tensor
+    is missing, superfluous, of another shape or not finite.
     """
     path = Path(path)
     try:
@@ -136,8 +124,7 @@ def read_weights(path: str | Path) -> InceptionWeights:
             f"{expected}. The download was probably cut off: remove the file and fetch it again."
         )
     tensors = {name: array for name, array in read_tensors(path).items() if not name.endswith("num_batches_tracked")}
-    found = {name: _find_problem(name, tensors) for name in {**SHAPES, **tensors}}
-    problems = [f"{name} {problem}" for name, problem in found.items() if problem]
+    problems = [f"{name} {text}" for name in {**SHAPES, **tensors} if (text := _find_problem(name, tensors))]
     if problems:
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise WeightsError(

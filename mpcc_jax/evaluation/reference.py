@@ -31,23 +31,14 @@ COMPARED = ("network_sha256", "resize")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReferenceStatistics:
-    """Inception's features of a set of real images, summarised.
+    """Inception's features of a set of real images, summarised; None is unknown."""
 
-    Attributes:
-      mean: [2048], float64.
-      cov: [2048, 2048], float64.
-      count: images, or None if unknown.
-      features: of at most 10 000 of them, for KID, [n, 2048]; or None.
-      inception_score: of the real images, or None.
-      protocol: how they were made, by name: network, network_sha256, resize, name, split and more; None is unknown.
-    """
-
-    mean: np.ndarray
-    cov: np.ndarray
-    count: int | None
-    features: np.ndarray | None
-    inception_score: Score | None
-    protocol: dict
+    mean: np.ndarray  # [2048], float64
+    cov: np.ndarray  # [2048, 2048], float64
+    count: int | None  # images
+    features: np.ndarray | None  # of at most 10 000 of them, for KID, [n, 2048]
+    inception_score: Score | None  # of the real images
+    protocol: dict  # how they were made: network, network_sha256, resize, name, split and more
 
 
 def measure_reference(
@@ -75,11 +66,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def save(path: str | Path, reference: ReferenceStatistics) -> None:
-    """Writes statistics as .npz, complete or not at all.
-
-    Raises:
-      DataError: if the disk refuses.
-    """
+    """Writes statistics as .npz, complete or not at all; raises DataError if the disk refuses."""
     facts = {"count": reference.count, "inception_score": reference.inception_score, "protocol": reference.protocol}
     arrays = {"mean": reference.mean, "cov": reference.cov, "facts": np.asarray(json.dumps(facts))}
     if reference.features is not None:
@@ -94,45 +81,37 @@ def save(path: str | Path, reference: ReferenceStatistics) -> None:
 def load(path: str | Path) -> ReferenceStatistics:
     """Reads statistics from `save`, or published ones (`fid_stats_*.npz` with mu and sigma). Nothing is unpickled.
 
-    Published ones have no count, no features, and a protocol that says what is unknown.
-
-    Raises:
-      DataError: if the file is not there, damaged, or of another kind.
+    Raises DataError if the file is not there, damaged, or of another kind.
     """
     path = Path(path)
     try:
         arrays = read_tensors(path)
     except WeightsError as error:
         raise DataError(f"statistics of a reference: {error}") from error
+    if {"mu", "sigma"} <= set(arrays):
+        origin = "as published: count, network and resize are unknown"
+        protocol = {**dict.fromkeys(("network", *COMPARED, "split")), "name": path.name, "origin": origin}
+        facts = {"count": None, "inception_score": None, "protocol": protocol}
+        arrays = {"mean": arrays["mu"], "cov": arrays["sigma"], "facts": json.dumps(facts)}
+    if not {"mean", "cov", "facts"} <= set(arrays):
+        raise DataError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected mean, cov and facts as `save` writes "
+            "them, or mu and sigma as published."
+        )
     try:
-        if {"mean", "cov", "facts"} <= set(arrays):
-            facts = json.loads(str(arrays["facts"]))
-            score = facts["inception_score"] and Score(*facts["inception_score"])
-            mean, cov, features = arrays["mean"], arrays["cov"], arrays.get("features")
-            reference = ReferenceStatistics(mean, cov, facts["count"], features, score, facts["protocol"])
-        elif {"mu", "sigma"} <= set(arrays):
-            protocol = {
-                **dict.fromkeys(("network", "network_sha256", "resize", "split")),
-                "name": path.name,
-                "origin": "as published: count, network and resize are unknown",
-            }
-            mean, cov = (np.asarray(arrays[key], np.float64) for key in ("mu", "sigma"))
-            reference = ReferenceStatistics(mean, cov, None, None, None, protocol)
-        else:
-            raise DataError(
-                f"{', '.join(sorted(arrays)) or 'nothing'} is there; expected mean, cov and facts as `save` writes "
-                "them, or mu and sigma as published"
-            )
-        check_moments(reference.mean, reference.cov)
+        mean, cov = (np.asarray(arrays[name], np.float64) for name in ("mean", "cov"))
+        check_moments(mean, cov)
         if not np.allclose(cov, cov.T, rtol=1e-5, atol=1e-6 * np.abs(cov).max()):
-            raise DataError("the covariance is not symmetric")
-        if reference.features is not None:
-            check_features(reference.features, "features")
-            if reference.features.shape[1] != len(mean):
-                raise DataError(f"features are of shape {reference.features.shape}, the mean {mean.shape}")
+            raise DataError("the covariance is not symmetric.")
+        features, facts = arrays.get("features"), json.loads(str(arrays["facts"]))
+        if features is not None:
+            check_features(features, "features")
+            if features.shape[1] != len(mean):
+                raise DataError(f"features are of shape {features.shape}, the mean {mean.shape}.")
+        score = facts["inception_score"] and Score(*facts["inception_score"])
+        return ReferenceStatistics(mean, cov, facts["count"], features, score, facts["protocol"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the statistics in {path} are damaged or of another kind: {error}.") from error
-    return reference
+        raise DataError(f"the statistics in {path} are damaged: {error}") from error
 
 
 def check_protocols(generated: dict, reference: dict) -> None:
@@ -162,28 +141,20 @@ def generation_scores(
 
     Raises:
       DataError: if network or resize differ, or features are too few, not finite, or of another width.
-
-    Warns:
-      FewSamplesWarning: below 10 000 samples.
     """
     check_protocols(protocol, reference.protocol)
-    score = inception_score(logits)._asdict()
+    score, real = inception_score(logits), reference.inception_score
     mean, cov = feature_moments(features, "features of the generated images")
-    scores = {"fid": frechet_distance(mean, cov, reference.mean, reference.cov), "kid": None}
     if reference.features is None:
-        scores["kid_missing"] = (
-            f"the reference {reference.protocol.get('name')} has no features, only mean and covariance"
-        )
+        name = reference.protocol.get("name")
+        kid = {"kid": None, "kid_missing": f"the reference {name} has no features, only mean and covariance"}
     else:
-        scores["kid"] = kernel_distance(features, reference.features, rng)._asdict()
-    real = reference.inception_score
+        kid = {"kid": kernel_distance(features, reference.features, rng)._asdict()}
+    about_reference = {**reference.protocol, "count": reference.count}
     return {
-        **scores,
-        "inception_score": score,
+        "fid": frechet_distance(mean, cov, reference.mean, reference.cov),
+        **kid,
+        "inception_score": score._asdict(),
         "reference_inception_score": real and real._asdict(),
-        "protocol": {
-            **protocol,
-            "num_samples": len(features),
-            "reference": {**reference.protocol, "count": reference.count},
-        },
+        "protocol": {**protocol, "num_samples": len(features), "reference": about_reference},
     }

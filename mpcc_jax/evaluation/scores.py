@@ -13,20 +13,17 @@ from sklearn.metrics.cluster import contingency_matrix
 from mpcc_jax.evaluation.encode import Encoding
 from mpcc_jax.prior import GaussianMixture
 
+Labels = Integer[np.ndarray, " N"]
+
 SMALLEST_SAMPLE = 2000
 SILHOUETTE_SAMPLE = 2000
 
 
-def choose_sample(count: int, seen: float, num_images: int) -> slice | Integer[np.ndarray, " n"]:
+def choose_sample(count: int, seen: int | float, num_images: int) -> slice | Integer[np.ndarray, " n"]:
     """Chooses which of `count` images a run is scored on: all of them, as in the paper, unless it is a short trial.
 
-    Args:
-      count: images in the data set.
-      seen: images that training draws in all.
-      num_images: `config.evaluation.num_images`; 0 is all, or as many as training draws if that is less, at least 2000.
-
-    Returns:
-      Sorted indices into the data set; a slice if it is all of them.
+    `num_images` is the `config.evaluation.num_images` of that name; 0 is all, or as many as training has seen if that
+    is less, at least 2000. Indices are sorted; a slice if it is all of them.
     """
     size = min(count, num_images or max(seen, SMALLEST_SAMPLE))
     if size == count:
@@ -34,14 +31,10 @@ def choose_sample(count: int, seen: float, num_images: int) -> slice | Integer[n
     return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
 
 
-def score_encoding(
-    encoding: Encoding, labels: Integer[np.ndarray, " N"] | None, mixture: GaussianMixture
-) -> tuple[dict, np.ndarray]:
+def score_encoding(encoding: Encoding, labels: Labels | None, mixture: GaussianMixture) -> tuple[dict, np.ndarray]:
     """Scores the clustering of an encoding; `mixture` is the prior behind its memberships.
 
-    Returns:
-      Scores by name: those against labels, if there are any, and those without, "evaluated_images" and "cluster_sizes";
-      and the clusters, integers, [N].
+    Returns the scores against labels, if there are any, and those without, by name, and the clusters, integers, [N].
     """
     clusters = encoding.log_membership.argmax(axis=-1)
     scores = {} if labels is None else clustering_scores(labels, clusters)
@@ -60,18 +53,18 @@ def over_seeds(members: Sequence[dict]) -> dict:
     }
 
 
-def many_to_one_accuracy(labels: Integer[np.ndarray, " N"], clusters: Integer[np.ndarray, " N"]) -> float:
+def many_to_one_accuracy(labels: Labels, clusters: Labels) -> float:
     """Accuracy when every cluster stands for its most frequent class (Eq. 11; also called purity)."""
     return float(contingency_matrix(labels, clusters).max(axis=0).sum() / len(labels))
 
 
-def one_to_one_accuracy(labels: Integer[np.ndarray, " N"], clusters: Integer[np.ndarray, " N"]) -> float:
+def one_to_one_accuracy(labels: Labels, clusters: Labels) -> float:
     """Accuracy under the best one-to-one assignment of clusters to classes (Hungarian), as later work reports."""
     counts = contingency_matrix(labels, clusters)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
 
 
-def clustering_scores(labels: Integer[np.ndarray, " N"], clusters: Integer[np.ndarray, " N"]) -> dict[str, float]:
+def clustering_scores(labels: Labels, clusters: Labels) -> dict[str, float]:
     """Returns all scores against labels, each 1 at best."""
     return {
         "accuracy_many_to_one": many_to_one_accuracy(labels, clusters),
@@ -83,7 +76,7 @@ def clustering_scores(labels: Integer[np.ndarray, " N"], clusters: Integer[np.nd
 
 
 def confusion_matrix(
-    labels: Integer[np.ndarray, " N"], clusters: Integer[np.ndarray, " N"], num_classes: int, num_clusters: int
+    labels: Labels, clusters: Labels, num_classes: int, num_clusters: int
 ) -> Integer[np.ndarray, "classes K"]:
     """Counts the images of every class in every cluster."""
     square = metrics.confusion_matrix(labels, clusters, labels=np.arange(max(num_classes, num_clusters)))
@@ -99,9 +92,7 @@ def majorities(
     return np.where(sizes > 0, confusion.argmax(axis=0), -1), shares
 
 
-def silhouette(
-    latents: Float[np.ndarray, "N J"], clusters: Integer[np.ndarray, " N"], sample: int = SILHOUETTE_SAMPLE
-) -> float | None:
+def silhouette(latents: Float[np.ndarray, "N J"], clusters: Labels, sample: int = SILHOUETTE_SAMPLE) -> float | None:
     """Mean silhouette under Euclidean distance of a fixed random sample, as all pairs are compared.
 
     None where it is not defined: a single cluster, or every example its own.
