@@ -14,7 +14,7 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from mpcc_jax.data.cache import cache_dir, file_name
-from mpcc_jax.data.dataset import BLOCK, Dataset
+from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.errors import InputError, WeightsError
 from mpcc_jax.evaluation.features import DEFAULT_RESIZE, ROUNDING, extract_features, extraction_protocol, to_uint8
 from mpcc_jax.evaluation.fid import FewSamplesWarning
@@ -23,9 +23,9 @@ from mpcc_jax.evaluation.reference import (
     ReferenceStatistics,
     check_protocols,
     generation_scores,
-    load,
     measure_reference,
-    save,
+    read_reference,
+    write_reference,
 )
 
 PUBLISHED_SAMPLES = 50_000
@@ -36,13 +36,6 @@ NONE = "none"
 Warn = Callable[[str], None]
 # Takes what is being done, and is a context with a function of (images done, of how many).
 Progress = Callable[[str], contextlib.AbstractContextManager[Callable[[int, int], None]]]
-
-
-def _digest(images: np.ndarray) -> str:
-    digest = hashlib.sha256(repr(images.shape).encode())
-    for start in range(0, len(images), BLOCK):
-        digest.update(np.ascontiguousarray(images[start : start + BLOCK]).tobytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -58,19 +51,21 @@ def find_reference(
     dataset: Dataset, weights: InceptionWeights, resize: str, settings: ConfigDict, progress: Progress
 ) -> tuple[ReferenceStatistics, Path]:
     """Reads the reference statistics of a data set from the cache of `config.data`, or measures and keeps them."""
-    pixels = _digest(dataset.images)
+    digest = hashlib.sha256(repr(dataset.images.shape).encode())
+    digest.update(np.ascontiguousarray(dataset.images))
+    pixels = digest.hexdigest()
     about = {name: getattr(dataset, name) for name in ("name", "version", "split")}
     name = file_name("-".join(filter(None, about.values())))
-    digest = hashlib.sha256(f"{pixels} {weights.sha256} {resize}".encode()).hexdigest()[:12]
-    path = cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{digest}.npz"
+    identity = hashlib.sha256(f"{pixels} {weights.sha256} {resize}".encode()).hexdigest()[:12]
+    path = cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{identity}.npz"
     if path.exists():
-        return load(path), path
+        return read_reference(path), path
     shape = list(dataset.images.shape[1:])
     protocol = {**extraction_protocol(weights, resize), **about, "pixels_sha256": pixels, "shape": shape}
     with progress("Inception on real images") as count:
         features, logits = extract_features(weights, dataset.images, resize, progress=count)
     reference = measure_reference(features, logits, protocol)
-    save(path, reference)
+    write_reference(path, reference)
     return reference, path
 
 
@@ -139,7 +134,7 @@ def plan_measurement(
         "iteration": trained.iteration,
         "truncation": 1.0,
     }
-    stored = load(Path(reference).expanduser()) if reference else None
+    stored = read_reference(Path(reference).expanduser()) if reference else None
     check_protocols(protocol, stored.protocol if stored else {})
     if jax.default_backend() == "cpu" and num_samples > MANY_ON_CPU:
         warn(
@@ -182,5 +177,5 @@ def measure_statistics(
         reference, path = find_reference(dataset, weights, resize, config.data, progress)
     if out:
         path = Path(out).expanduser()
-        save(path, reference)
+        write_reference(path, reference)
     return reference, path

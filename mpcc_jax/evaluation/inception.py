@@ -21,9 +21,9 @@ _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
 
 class Conv(NamedTuple):
-    """Convolution, batch norm and ReLU; the name is that of the layer inside its block, as published."""
+    """Convolution, batch norm and ReLU."""
 
-    name: str
+    name: str  # of the layer inside its block, as published
     features: int
     size: tuple[int, int] = (1, 1)
     stride: int = 1

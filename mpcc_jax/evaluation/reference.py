@@ -65,7 +65,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def save(path: str | Path, reference: ReferenceStatistics) -> None:
+def write_reference(path: str | Path, reference: ReferenceStatistics) -> None:
     """Writes statistics as .npz, complete or not at all; raises DataError if the disk refuses."""
     facts = {"count": reference.count, "inception_score": reference.inception_score, "protocol": reference.protocol}
     arrays = {"mean": reference.mean, "cov": reference.cov, "facts": np.asarray(json.dumps(facts))}
@@ -78,10 +78,10 @@ def save(path: str | Path, reference: ReferenceStatistics) -> None:
         raise DataError(f"statistics cannot be written to {path} ({error.strerror or error}).") from error
 
 
-def load(path: str | Path) -> ReferenceStatistics:
-    """Reads statistics from `save`, or published ones (`fid_stats_*.npz` with mu and sigma). Nothing is unpickled.
+def read_reference(path: str | Path) -> ReferenceStatistics:
+    """Reads statistics of `write_reference`, or published ones (`fid_stats_*.npz` with mu and sigma).
 
-    Raises DataError if the file is not there, damaged, or of another kind.
+    Nothing is unpickled. Raises DataError if the file is not there, damaged, or of another kind.
     """
     path = Path(path)
     try:
@@ -95,7 +95,7 @@ def load(path: str | Path) -> ReferenceStatistics:
         arrays = {"mean": arrays["mu"], "cov": arrays["sigma"], "facts": json.dumps(facts)}
     if not {"mean", "cov", "facts"} <= set(arrays):
         raise DataError(
-            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected mean, cov and facts as `save` writes "
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; expected mean, cov and facts as mpcc_jax writes "
             "them, or mu and sigma as published."
         )
     try:

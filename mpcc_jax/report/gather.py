@@ -106,7 +106,7 @@ def gather_findings(
         cluster_sizes=np.asarray(scores["cluster_sizes"]),
         samples=samples.reshape(num_clusters, SHOWN, *samples.shape[1:]),
         generation=generation,
-        majorities=scores["majorities"],
+        majorities=scores["majorities"] and [row and tuple(row) for row in scores["majorities"]],
         typical=[images[rows] for rows in typical],
         atypical=[images[rows] for rows in atypical],
         originals=originals,

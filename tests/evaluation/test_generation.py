@@ -11,7 +11,7 @@ from mpcc_jax.evaluation import generation
 from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.evaluation.fid import frechet_distance
 from mpcc_jax.evaluation.inception_weights import InceptionWeights
-from mpcc_jax.evaluation.reference import load
+from mpcc_jax.evaluation.reference import read_reference
 from tests.conftest import SMALL_IMAGES
 from tests.trained import tiny_dataset, tiny_trained, trained_config
 
@@ -88,7 +88,7 @@ def test_statistics_are_found_by_evaluation(cheap):
     assert path.parent == cheap / "statistics"
     measure(num_samples=24)
     _, own = measure_statistics(out=cheap / "own.npz")
-    np.testing.assert_array_equal(load(own).mean, load(path).mean)
+    np.testing.assert_array_equal(read_reference(own).mean, read_reference(path).mean)
     assert CALLS == [20, 24], "they were in the cache"
     with pytest.raises(InputError, match=r"ends in \.npz"):
         measure_statistics(out="own.pkl")

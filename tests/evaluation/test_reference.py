@@ -15,7 +15,7 @@ from mpcc_jax.evaluation.fid import (
     inception_score,
     kernel_distance,
 )
-from mpcc_jax.evaluation.reference import generation_scores, load, measure_reference, save
+from mpcc_jax.evaluation.reference import generation_scores, measure_reference, read_reference, write_reference
 
 RNG = np.random.default_rng(0)
 FEATURES, LOGITS = np.abs(RNG.normal(size=(60, 6))).astype(np.float32), RNG.normal(size=(60, 5)).astype(np.float32)
@@ -51,9 +51,9 @@ def test_a_reference_is_what_was_measured(monkeypatch):
 @pytest.mark.parametrize("change", [{}, {"features": None, "inception_score": None, "count": None}])
 def test_stored_and_read_again(tmp_path, change):
     reference = dataclasses.replace(measured(), **change)
-    save(tmp_path / "new" / "digits.npz", reference)
+    write_reference(tmp_path / "new" / "digits.npz", reference)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["digits.npz"]
-    again = load(tmp_path / "new" / "digits.npz")
+    again = read_reference(tmp_path / "new" / "digits.npz")
     for field in dataclasses.fields(reference):
         np.testing.assert_equal(getattr(again, field.name), getattr(reference, field.name), err_msg=field.name)
     assert again.mean.dtype == again.cov.dtype == np.float64
@@ -61,7 +61,7 @@ def test_stored_and_read_again(tmp_path, change):
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "digits.npz"
-    save(path, measured())
+    write_reference(path, measured())
     before = path.read_bytes()
 
     def full_disk(file, **arrays):
@@ -70,14 +70,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(DataError, match="No space left"):
-        save(path, measured())
+        write_reference(path, measured())
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("digits.npz", before)]
 
 
 def test_published_statistics_are_read_and_say_what_is_unknown(tmp_path):
     ours = measured()
     np.savez(tmp_path / "fid_stats_digits.npz", mu=ours.mean, sigma=ours.cov)
-    reference = load(tmp_path / "fid_stats_digits.npz")
+    reference = read_reference(tmp_path / "fid_stats_digits.npz")
     assert (reference.count, reference.features, reference.inception_score) == (None, None, None)
     assert reference.protocol["origin"] == "as published: count, network and resize are unknown"
     assert reference.protocol["network_sha256"] is reference.protocol["resize"] is None
@@ -103,16 +103,16 @@ def test_published_statistics_are_read_and_say_what_is_unknown(tmp_path):
 def test_damaged_statistics_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "stats.npz", **arrays)
     with pytest.raises(DataError, match=message):
-        load(tmp_path / "stats.npz")
+        read_reference(tmp_path / "stats.npz")
 
 
 def test_files_cut_off_or_absent_are_refused(tmp_path):
-    save(tmp_path / "digits.npz", measured())
+    write_reference(tmp_path / "digits.npz", measured())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "digits.npz").read_bytes()[:500])
     with pytest.raises(DataError, match="damaged"):
-        load(tmp_path / "cut.npz")
-    with pytest.raises(DataError, match=r"gone\.npz is not there"):
-        load(tmp_path / "gone.npz")
+        read_reference(tmp_path / "cut.npz")
+    with pytest.raises(DataError, match=r"gone\.npz"):
+        read_reference(tmp_path / "gone.npz")
 
 
 def test_scores_are_those_of_fid_with_the_whole_protocol():

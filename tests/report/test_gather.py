@@ -32,7 +32,7 @@ def test_history_of_a_seed_survives_half_a_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("labels", "chosen"), [(LABELS, slice(None)), (None, np.arange(3, 12))])
 def test_findings_are_of_the_chosen_images(labels, chosen):
-    trained, dataset, images = tiny_trained(), tiny_dataset(labels), SMALL_IMAGES[chosen]
+    trained, dataset, images = tiny_trained(iteration=4), tiny_dataset(labels), SMALL_IMAGES[chosen]
     evaluation = evaluate(trained, dataset, chosen)
     findings = gather_findings(evaluation, trained, dataset, chosen, **CONTEXT)
     assert findings.samples.shape == (3, 8, 8, 8, 1)
