@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpcc_jax.report.strips import Picture, make_strip
-from mpcc_jax.report.style import THEMES, qualitative_colors
+from mpcc_jax.report.charts import THEMES, qualitative_colors
+from mpcc_jax.report.images import Picture, make_strip
 from mpcc_jax.report.vocabulary import MINUS
 
 COLUMNS = 8

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpcc_jax.report.style import TEXT_SIZE, Chart, new_axes, set_ticks
+from mpcc_jax.report.charts import TEXT_SIZE, Chart, new_axes, set_ticks
 
 MOST_NUMBERED = 25
 

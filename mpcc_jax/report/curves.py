@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpcc_jax.report.style import Chart, legend, new_axes, qualitative_colors
+from mpcc_jax.report.charts import Chart, legend, new_axes, qualitative_colors
 
 WIDTH, HEIGHT = 370, 250
 SMOOTHED_ABOVE = 100

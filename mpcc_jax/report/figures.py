@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mpcc_jax.report.charts import LIGHT, save_figure
 from mpcc_jax.report.grids import save_cluster_sheet
-from mpcc_jax.report.strips import save_strip
-from mpcc_jax.report.style import LIGHT, save_figure
+from mpcc_jax.report.images import save_strip
 
 COLUMNS = 16
 

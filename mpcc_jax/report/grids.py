@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpcc_jax.report.style import shorten
+from mpcc_jax.report.charts import shorten
 
 LONGEST_LABEL = 48
 

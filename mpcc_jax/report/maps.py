@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpcc_jax.report.geometry import (
+from mpcc_jax.report.charts import TEXT_SIZE, Chart, legend, new_axes, qualitative_colors
+from mpcc_jax.report.latent_maps import (
     LARGEST_EMBEDDING,
     Gaussians,
     ellipse_axes,
@@ -14,7 +15,6 @@ from mpcc_jax.report.geometry import (
     project_gaussians,
     project_points,
 )
-from mpcc_jax.report.style import TEXT_SIZE, Chart, legend, new_axes, qualitative_colors
 
 SIDE = 540
 MOST_IN_LEGEND = 20

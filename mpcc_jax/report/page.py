@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from mpcc_jax.report import vocabulary
 from mpcc_jax.report.cards import has_small_cards, make_cards, make_outliers, make_pairs, make_paths
+from mpcc_jax.report.charts import THEMES, encode_figure
 from mpcc_jax.report.confusion import confusion_chart
 from mpcc_jax.report.curves import curve_charts
 from mpcc_jax.report.figures import save_figures
-from mpcc_jax.report.geometry import can_be_mapped
+from mpcc_jax.report.images import to_uri
+from mpcc_jax.report.latent_maps import can_be_mapped
 from mpcc_jax.report.maps import map_charts
-from mpcc_jax.report.strips import to_uri
-from mpcc_jax.report.style import THEMES, encode_figure
 from mpcc_jax.workdir import flatten
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mpcc_jax.report.cards import make_cards, make_outliers, make_pairs, make_paths
-from mpcc_jax.report.strips import arrange
+from mpcc_jax.report.images import arrange
 from tests.report.examples import all_of_them, few, images
-from tests.report.test_strips import decode
+from tests.report.test_images import decode
 
 
 def test_cards_have_sizes_majorities_and_images():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mpcc_jax.report.charts import LIGHT
 from mpcc_jax.report.curves import curve_charts, smooth
-from mpcc_jax.report.style import LIGHT
 
 
 @pytest.mark.parametrize("window", [1, 3, 5])

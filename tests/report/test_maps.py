@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mpcc_jax.report import maps
-from mpcc_jax.report.geometry import Embedding, ellipse_axes, principal_plane, project_gaussians, project_points
-from mpcc_jax.report.style import DARK, LIGHT
+from mpcc_jax.report.charts import DARK, LIGHT
+from mpcc_jax.report.latent_maps import Embedding, ellipse_axes, principal_plane, project_gaussians, project_points
 from tests.report.examples import all_of_them
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mpcc_jax.report import page, write_page
-from mpcc_jax.report.geometry import Embedding
-from mpcc_jax.report.strips import make_strip
+from mpcc_jax.report.images import make_strip
+from mpcc_jax.report.latent_maps import Embedding
 from tests.report.examples import all_of_them, few, images
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -92,7 +92,7 @@ def written(tmp_path_factory):
     """A whole report, with t-SNE."""
     folder = tmp_path_factory.mktemp("page") / "made"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mpcc_jax.report.geometry.DRAWS_IN_ALL", 60)
+        patch.setattr("mpcc_jax.report.latent_maps.DRAWS_IN_ALL", 60)
         return write_page(all_of_them(), folder)
 
 

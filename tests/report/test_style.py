@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax.report.style import DARK, LIGHT, THEMES, encode_figure, new_axes, qualitative_colors, save_figure, shorten
+from mpcc_jax.report.charts import (
+    DARK,
+    LIGHT,
+    THEMES,
+    encode_figure,
+    new_axes,
+    qualitative_colors,
+    save_figure,
+    shorten,
+)
 
 
 @pytest.mark.parametrize("theme", THEMES)

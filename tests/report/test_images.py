@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax.report.strips import arrange, make_strip, save_strip, shrink
+from mpcc_jax.report.images import arrange, make_strip, save_strip, shrink
 from tests.report.examples import images
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpcc_jax.report.geometry import (
+from mpcc_jax.report.latent_maps import (
     can_be_mapped,
     ellipse_axes,
     embed,
@@ -63,7 +63,7 @@ def test_a_flat_ellipse_has_no_width():
 
 
 def test_embedding_keeps_components_with_their_latents(monkeypatch):
-    monkeypatch.setattr("mpcc_jax.report.geometry.DRAWS_IN_ALL", 90)
+    monkeypatch.setattr("mpcc_jax.report.latent_maps.DRAWS_IN_ALL", 90)
     mean = 30.0 * np.eye(3, 6)
     clusters = np.arange(60) % 3
     latents = mean[clusters] + RNG.normal(size=(60, 6))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mpcc_jax.evaluation.scores import one_to_one_accuracy
+from mpcc_jax.report.charts import DARK, LIGHT, encode_figure
 from mpcc_jax.report.confusion import confusion_chart, match_clusters, order_clusters, shares_of_classes
-from mpcc_jax.report.style import DARK, LIGHT, encode_figure
 
 RNG = np.random.default_rng(0)
 
