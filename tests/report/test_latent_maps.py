@@ -1,46 +1,49 @@
-"""Planes, projections and ellipses against NumPy's definitions."""
+"""Maps: planes and ellipses against NumPy's definitions, and where points and ellipses are drawn."""
 
 import numpy as np
 import pytest
 
+from mpcc_jax.report import latent_maps
+from mpcc_jax.report.charts import DARK, LIGHT
 from mpcc_jax.report.latent_maps import (
+    Map,
     can_be_mapped,
     ellipse_axes,
-    embed,
-    fit_gaussians,
-    principal_plane,
-    project_gaussians,
-    project_points,
+    embed_latents,
+    make_map_charts,
+    project_latents,
 )
+from tests.report.examples import make_all_findings
 
 RNG = np.random.default_rng(0)
 
 
-def test_plane_is_that_of_the_largest_eigenvalues():
+@pytest.fixture
+def without_tsne(monkeypatch):
+    """Takes the first two dimensions instead."""
+
+    def embed(latents, prior_mean, prior_std, limit):
+        return Map("tsne", "t-SNE", latents[:limit, :2], np.arange(len(latents))[:limit], None, None)
+
+    monkeypatch.setattr(latent_maps, "embed_latents", embed)
+
+
+def ellipses(axes):
+    return [patch for patch in axes.patches if hasattr(patch, "angle")]
+
+
+def test_pca_is_that_of_the_largest_eigenvalues_and_projects_the_prior_exactly():
     latents = RNG.normal(size=(50, 4)) * [3.0, 0.2, 2.0, 0.1] + 5.0
-    plane = principal_plane(latents)
+    mean, std = RNG.normal(size=(3, 4)), RNG.uniform(0.2, 2.0, (3, 4))
+    plane = project_latents(latents, mean, std)
     values, vectors = np.linalg.eigh(np.cov(latents.T))
-    np.testing.assert_allclose(np.abs(plane.axes @ vectors[:, ::-1][:, :2]), np.eye(2), atol=1e-10)
-    np.testing.assert_allclose(plane.explained, values[::-1][:2] / values.sum())
-    np.testing.assert_allclose(project_points(latents, plane), (latents - latents.mean(axis=0)) @ plane.axes.T)
-
-
-def test_gaussians_are_projected_exactly():
-    plane = principal_plane(RNG.normal(size=(30, 5)))
-    mean, std = RNG.normal(size=(3, 5)), RNG.uniform(0.2, 2.0, (3, 5))
-    projected = project_gaussians(mean, std, plane)
-    for k in range(3):
-        np.testing.assert_allclose(projected.covariances[k], plane.axes @ np.diag(std[k] ** 2) @ plane.axes.T)
-        draws = project_points(RNG.normal(mean[k], std[k], (200_000, 5)), plane)
-        np.testing.assert_allclose(projected.means[k], draws.mean(axis=0), atol=0.03)
-        np.testing.assert_allclose(projected.covariances[k], np.cov(draws.T), atol=0.06)
-
-
-def test_fitted_gaussians_are_numpys():
-    points = RNG.normal(size=(4, 9, 2))
-    fitted = fit_gaussians(points)
-    np.testing.assert_allclose(fitted.means, points.mean(axis=1))
-    np.testing.assert_allclose(fitted.covariances, [np.cov(group.T) for group in points])
+    axes = vectors[:, ::-1][:, :2]
+    axes = axes * np.sign(np.sum((latents - latents.mean(axis=0)) @ axes * plane.points, axis=0))
+    np.testing.assert_allclose(plane.points, (latents - latents.mean(axis=0)) @ axes, atol=1e-10)
+    np.testing.assert_allclose(plane.prior.means, (mean - latents.mean(axis=0)) @ axes, atol=1e-10)
+    np.testing.assert_allclose(plane.prior.covariances, [axes.T @ np.diag(row**2) @ axes for row in std], atol=1e-10)
+    assert plane.axis_names[0] == f"component 1 ({values[-1] / values.sum():.0%} of the variance)"
+    assert project_latents(latents).prior is None
 
 
 def test_ellipses_are_one_standard_deviation_away():
@@ -63,35 +66,74 @@ def test_a_flat_ellipse_has_no_width():
 
 
 def test_embedding_keeps_components_with_their_latents(monkeypatch):
-    monkeypatch.setattr("mpcc_jax.report.latent_maps.DRAWS_IN_ALL", 90)
+    monkeypatch.setattr(latent_maps, "DRAWS_IN_ALL", 90)
     mean = 30.0 * np.eye(3, 6)
     clusters = np.arange(60) % 3
-    latents = mean[clusters] + RNG.normal(size=(60, 6))
-    embedding = embed(latents, mean, np.ones((3, 6)), limit=45)
-    assert embedding.points.shape == (45, 2)
-    assert (np.diff(embedding.chosen) > 0).all()
-    distances = np.linalg.norm(embedding.points[:, None] - embedding.prior.means, axis=-1)
-    np.testing.assert_array_equal(distances.argmin(axis=1), clusters[embedding.chosen])
-    assert (np.linalg.eigvalsh(embedding.prior.covariances) > 0).all()
+    plane = embed_latents(mean[clusters] + RNG.normal(size=(60, 6)), mean, np.ones((3, 6)), limit=45)
+    assert plane.points.shape == (45, 2)
+    assert (np.diff(plane.chosen) > 0).all()
+    distances = np.linalg.norm(plane.points[:, None] - plane.prior.means, axis=-1)
+    np.testing.assert_array_equal(distances.argmin(axis=1), clusters[plane.chosen])
+    assert (np.linalg.eigvalsh(plane.prior.covariances) > 0).all()
 
 
 def test_embedding_of_latents_alone_is_the_same_every_time():
     latents = RNG.normal(size=(12, 3))
-    one, other = embed(latents), embed(latents)
-    assert one.prior is None
-    np.testing.assert_array_equal(one.chosen, np.arange(12))
-    np.testing.assert_array_equal(one.points, other.points)
+    first, second = embed_latents(latents), embed_latents(latents)
+    assert first.prior is None
+    np.testing.assert_array_equal(first.chosen, np.arange(12))
+    np.testing.assert_array_equal(first.points, second.points)
 
 
-@pytest.mark.parametrize(
-    ("latents", "expected"),
-    [
-        (RNG.normal(size=(5, 2)), True),
-        (RNG.normal(size=(4, 2)), False),
-        (RNG.normal(size=(9, 1)), False),
-        (np.ones((9, 3)), False),
-        (np.full((9, 3), np.nan), False),
-    ],
-)
-def test_which_latents_have_a_map(latents, expected):
-    assert can_be_mapped(latents) is expected
+def test_which_latents_have_a_map():
+    assert can_be_mapped(RNG.normal(size=(5, 2)))
+    for latents in (RNG.normal(size=(4, 2)), RNG.normal(size=(9, 1)), np.ones((9, 3)), np.full((9, 3), np.nan)):
+        assert not can_be_mapped(latents)
+
+
+def test_points_and_ellipses_are_those_of_the_plane(without_tsne):
+    findings = make_all_findings()
+    plane = project_latents(findings.latents, findings.prior_mean, findings.prior_std)
+    charts = make_map_charts(findings)
+    names = ["latents_pca_cluster", "latents_pca_class", "latents_tsne_cluster", "latents_tsne_class"]
+    assert [chart.name for chart in charts] == names
+    axes = charts[0].draw(LIGHT).axes[0]
+    np.testing.assert_allclose(np.sort(axes.collections[0].get_offsets(), axis=0), np.sort(plane.points, axis=0))
+
+    half_axes, angles = ellipse_axes(plane.prior.covariances)
+    assert len(ellipses(axes)) == 6
+    for number, ellipse in enumerate(ellipses(axes)):
+        component, sigmas = number // 2, number % 2 + 1
+        np.testing.assert_allclose(ellipse.center, plane.prior.means[component])
+        np.testing.assert_allclose([ellipse.width, ellipse.height], 2 * sigmas * half_axes[component])
+        assert ellipse.angle == pytest.approx(angles[component])
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
+
+
+def test_points_have_the_colours_of_their_clusters(without_tsne):
+    findings = make_all_findings()
+    points = project_latents(findings.latents).points
+    scatter = make_map_charts(findings)[0].draw(DARK).axes[0].collections[0]
+    groups = {}
+    for place, color in zip(np.asarray(scatter.get_offsets()), scatter.get_facecolors(), strict=True):
+        (number,) = np.flatnonzero((points == place).all(axis=1))
+        groups.setdefault(findings.clusters[number], set()).add(tuple(color))
+    assert sorted(groups) == [0, 1, 2]
+    assert [len(colors) for colors in groups.values()] == [1, 1, 1]
+    assert len(set.union(*groups.values())) == 3
+
+
+def test_without_prior_and_labels_and_with_few_points(without_tsne):
+    findings = make_all_findings(prior_mean=None, prior_std=None, labels=None)
+    _, chart = make_map_charts(findings, limit=8)
+    assert "8 real images" in chart.alt
+    axes = chart.draw(LIGHT).axes[0]
+    assert len(axes.collections[0].get_offsets()) == 8
+    assert ellipses(axes) == []
+
+
+def test_many_classes_have_no_legend(without_tsne):
+    findings = make_all_findings(num_clusters=30, names=tuple(f"class {number}" for number in range(30)))
+    figure = make_map_charts(findings)[1].draw(LIGHT)
+    assert figure.legends == []
+    assert len(ellipses(figure.axes[0])) == 30
