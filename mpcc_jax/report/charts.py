@@ -131,7 +131,7 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return name if len(name) <= longest else f"{name[: longest - half - 1].rstrip()}…{name[-half:].lstrip()}"
 
 
-def make_axes(theme: Theme, width: float, height: float) -> tuple["matplotlib.figure.Figure", "matplotlib.axes.Axes"]:
+def make_axes(theme: Theme, width: int, height: int) -> tuple["matplotlib.figure.Figure", "matplotlib.axes.Axes"]:
     """Makes a figure with one pair of axes in a theme, of a size in pixels of the page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -204,7 +204,7 @@ def smooth(values: Float[np.ndarray, " T"], window: int) -> Float[np.ndarray, " 
     return filtered[0] / filtered[1]
 
 
-def make_curve_charts(history: Mapping[str, tuple]) -> list[Chart]:
+def make_curve_charts(history: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Chart]:
     """Makes a chart for every one of `PANELS` of which (iterations [T], values [T]) were logged by name."""
     charts = []
     for panel in PANELS:
@@ -218,10 +218,9 @@ def make_curve_charts(history: Mapping[str, tuple]) -> list[Chart]:
     return charts
 
 
-def _keep_finite(iterations: Sequence, values: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    iterations, values = np.asarray(iterations), np.asarray(values, np.float64)
+def _keep_finite(iterations: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = np.isfinite(values)
-    return iterations[kept], values[kept]
+    return iterations[kept], values[kept].astype(np.float64)
 
 
 def _draw_curves(panel: Panel, curves: dict, theme: Theme) -> "matplotlib.figure.Figure":

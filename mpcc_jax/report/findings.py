@@ -51,7 +51,7 @@ class Findings:
     labels: Integer[np.ndarray, " N"] | None = None
     prior_mean: Float[np.ndarray, "K J"] | None = None
     prior_std: Float[np.ndarray, "K J"] | None = None
-    history: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    history: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
     config: dict = dataclasses.field(default_factory=dict)
     environment: dict = dataclasses.field(default_factory=dict)
 

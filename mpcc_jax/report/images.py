@@ -56,7 +56,7 @@ def tile(images: Float[np.ndarray, "N H W C"], num_columns: int, pad: int = 1) -
 def arrange(images: UInt8[np.ndarray, "N H W C"], num_columns: int, gap: int = 1) -> UInt8[np.ndarray, "h w C+1"]:
     """Lays images out row by row, with a channel of opacity: gaps and empty places are transparent."""
     opaque = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=-1)
-    return np.ascontiguousarray(_lay_out(opaque, num_columns, gap, 0))
+    return np.ascontiguousarray(_lay_out(opaque, num_columns, gap, 0.0))
 
 
 def _save_sheet(path: Path, images: np.ndarray, num_columns: int, row_labels: Sequence[str], title: str) -> None:

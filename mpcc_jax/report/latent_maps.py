@@ -142,11 +142,11 @@ def _draw_map(
 ) -> "matplotlib.figure.Figure":
     has_legend = len(names) <= MOST_IN_LEGEND
     figure, axes = make_axes(theme, SIDE, SIDE + (60 if has_legend else 0))
-    colors = np.asarray(qualitative_colors(len(names), theme))
+    colors = qualitative_colors(len(names), theme)
     # In random order, so that no group covers another.
     order = np.random.default_rng(0).permutation(len(groups))
-    size = float(np.clip(16_000 / len(groups), 3, 22))
-    axes.scatter(*plane.points[order].T, s=size, c=colors[groups[order]], alpha=0.7, linewidths=0, rasterized=True)
+    style = {"s": float(np.clip(16_000 / len(groups), 3, 22)), "alpha": 0.7, "linewidths": 0, "rasterized": True}
+    axes.scatter(*plane.points[order].T, c=np.asarray(colors)[groups[order]], **style)
     if plane.prior is not None:
         _draw_gaussians(axes, plane.prior, colors if color_prior else [theme.muted] * len(plane.prior.means), theme)
     axes.set_aspect("equal", adjustable="datalim")

@@ -9,19 +9,8 @@ import pytest
 from PIL import Image
 
 from mpcc_jax.data.loader import Examples
-from mpcc_jax.report import images as report_images
-from mpcc_jax.report.images import (
-    arrange,
-    describe_clusters,
-    draw_pictures,
-    make_strip,
-    save_cluster_sheet,
-    save_contact_sheet,
-    save_reconstructions,
-    save_strip,
-    shrink,
-    tile,
-)
+from mpcc_jax.report import images as pictures
+from mpcc_jax.report.images import arrange, describe_clusters, make_strip, shrink, tile
 from mpcc_jax.trained_model import TrainedModel
 from tests.report.examples import images
 
@@ -36,7 +25,7 @@ def decode(uri):
 def sheets(monkeypatch):
     """Sheets by name instead of files: images, columns, labels of rows, title."""
     drawn = {}
-    monkeypatch.setattr(report_images, "_save_sheet", lambda path, *sheet: drawn.update({path.name: sheet}))
+    monkeypatch.setattr(pictures, "_save_sheet", lambda path, *sheet: drawn.update({path.name: sheet}))
     return drawn
 
 
@@ -92,7 +81,7 @@ def test_large_images_fit_into_the_room():
 
 def test_file_has_enlarged_pixels(tmp_path):
     pixels = images(3, channels=3)
-    save_strip(tmp_path / "strip.png", pixels, num_columns=2, side=16)
+    pictures.save_strip(tmp_path / "strip.png", pixels, num_columns=2, side=16)
     with Image.open(tmp_path / "strip.png") as picture:
         decoded = np.asarray(picture)
     assert decoded.shape == (34, 34, 4)
@@ -109,8 +98,8 @@ def test_describe_clusters():
 
 def test_sheets_are_written(tmp_path):
     pixels = np.random.default_rng(0).uniform(-1, 1, (3, 4, 8, 8, 1))
-    save_cluster_sheet(tmp_path / "clusters.png", pixels, ["a", "b", "c"])
-    save_reconstructions(tmp_path / "reconstructions.png", pixels, -pixels, ["a", "b", "c"])
+    pictures.save_cluster_sheet(tmp_path / "clusters.png", pixels, ["a", "b", "c"])
+    pictures.save_reconstructions(tmp_path / "reconstructions.png", pixels, -pixels, ["a", "b", "c"])
     with Image.open(tmp_path / "clusters.png") as sheet, Image.open(tmp_path / "reconstructions.png") as pairs:
         assert pairs.width > sheet.width > 200
         assert min(sheet.height, pairs.height) > 100
@@ -121,7 +110,7 @@ def test_sheets_are_written(tmp_path):
 )
 def test_contact_sheet_shows_any_number_of_images(tmp_path, sheets, labels, rows):
     pixels = images(7, channels=3)
-    save_contact_sheet(tmp_path / "data.png", pixels, labels, None, "mine", num_columns=4, max_rows=3)
+    pictures.save_contact_sheet(tmp_path / "data.png", pixels, labels, None, "mine", num_columns=4, max_rows=3)
     shown, num_columns, names, title = sheets["data.png"]
     assert (num_columns, names, title) == (4, rows, "mine: 7 real images")
     numbers = [int(np.flatnonzero((pixels == np.round((x + 1) * 127.5)).all(axis=(1, 2, 3)))[0]) for x in shown]
@@ -149,7 +138,7 @@ class Levels(TrainedModel):
 
 def test_pictures_of_a_run_have_a_row_per_cluster(tmp_path, sheets):
     sample, clusters = Examples(images(5), np.asarray([1, 1, 0, 0, 0])), np.asarray([2, 2, 2, 0, 2])
-    draw_pictures(Levels(), sample, clusters, ("cat", "dog"), tmp_path)
+    pictures.draw_pictures(Levels(), sample, clusters, ("cat", "dog"), tmp_path)
     generated, num_columns, rows, _ = sheets["clusters.png"]
     np.testing.assert_array_equal(generated[:, 0, 0, 0], np.repeat([0, 1, 2], 4))
     assert (num_columns, rows) == (4, ["0: 1 images, 100% 'cat'", "1: 0 images", "2: 4 images, 50% 'cat'"])

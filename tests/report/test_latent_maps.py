@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from mpcc_jax.report import latent_maps
-from mpcc_jax.report.charts import DARK, LIGHT
-from mpcc_jax.report.latent_maps import (
-    Map,
-    can_be_mapped,
-    ellipse_axes,
-    embed_latents,
-    make_map_charts,
-    project_latents,
-)
+from mpcc_jax.report.charts import LIGHT, qualitative_colors
+from mpcc_jax.report.latent_maps import ellipse_axes, embed_latents, make_map_charts, project_latents
 from tests.report.examples import make_all_findings
 
 RNG = np.random.default_rng(0)
@@ -23,7 +17,7 @@ def without_tsne(monkeypatch):
     """Takes the first two dimensions instead."""
 
     def embed(latents, prior_mean, prior_std, limit):
-        return Map("tsne", "t-SNE", latents[:limit, :2], np.arange(len(latents))[:limit], None, None)
+        return latent_maps.Map("tsne", "t-SNE", latents[:limit, :2], np.arange(len(latents))[:limit], None, None)
 
     monkeypatch.setattr(latent_maps, "embed_latents", embed)
 
@@ -86,9 +80,9 @@ def test_embedding_of_latents_alone_is_the_same_every_time():
 
 
 def test_which_latents_have_a_map():
-    assert can_be_mapped(RNG.normal(size=(5, 2)))
+    assert latent_maps.can_be_mapped(RNG.normal(size=(5, 2)))
     for latents in (RNG.normal(size=(4, 2)), RNG.normal(size=(9, 1)), np.ones((9, 3)), np.full((9, 3), np.nan)):
-        assert not can_be_mapped(latents)
+        assert not latent_maps.can_be_mapped(latents)
 
 
 def test_points_and_ellipses_are_those_of_the_plane(without_tsne):
@@ -98,7 +92,11 @@ def test_points_and_ellipses_are_those_of_the_plane(without_tsne):
     names = ["latents_pca_cluster", "latents_pca_class", "latents_tsne_cluster", "latents_tsne_class"]
     assert [chart.name for chart in charts] == names
     axes = charts[0].draw(LIGHT).axes[0]
-    np.testing.assert_allclose(np.sort(axes.collections[0].get_offsets(), axis=0), np.sort(plane.points, axis=0))
+    offsets, colors = axes.collections[0].get_offsets(), axes.collections[0].get_facecolors()
+    order = [np.flatnonzero((plane.points == offset).all(axis=1))[0] for offset in np.asarray(offsets)]
+    assert sorted(order) == list(range(30))
+    expected = np.asarray([to_rgb(color) for color in qualitative_colors(3, LIGHT)])
+    np.testing.assert_allclose(colors[:, :3], expected[findings.clusters[order]])
 
     half_axes, angles = ellipse_axes(plane.prior.covariances)
     assert len(ellipses(axes)) == 6
@@ -108,19 +106,6 @@ def test_points_and_ellipses_are_those_of_the_plane(without_tsne):
         np.testing.assert_allclose([ellipse.width, ellipse.height], 2 * sigmas * half_axes[component])
         assert ellipse.angle == pytest.approx(angles[component])
     assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
-
-
-def test_points_have_the_colours_of_their_clusters(without_tsne):
-    findings = make_all_findings()
-    points = project_latents(findings.latents).points
-    scatter = make_map_charts(findings)[0].draw(DARK).axes[0].collections[0]
-    groups = {}
-    for place, color in zip(np.asarray(scatter.get_offsets()), scatter.get_facecolors(), strict=True):
-        (number,) = np.flatnonzero((points == place).all(axis=1))
-        groups.setdefault(findings.clusters[number], set()).add(tuple(color))
-    assert sorted(groups) == [0, 1, 2]
-    assert [len(colors) for colors in groups.values()] == [1, 1, 1]
-    assert len(set.union(*groups.values())) == 3
 
 
 def test_without_prior_and_labels_and_with_few_points(without_tsne):
