@@ -30,7 +30,7 @@ class Findings:
     """
 
     title: str
-    iteration: int
+    iteration: int | None
     data: dict
     scores: dict
     cluster_sizes: Integer[np.ndarray, " K"]

@@ -177,8 +177,8 @@ def _list_facts(findings: Findings) -> list[str]:
     facts = [" ".join(str(data[name]) for name in ("name", "version") if data.get(name))]
     facts += [data["split"]] if data.get("split") else []
     facts += [f"{show_number(data['count'])} images"] if data.get("count") else []
-    clusters = f"{findings.num_clusters} cluster{'s' if findings.num_clusters > 1 else ''}"
-    return [*facts, clusters, f"{findings.iteration:,} iterations"]
+    facts += [f"{findings.num_clusters} cluster{'s' if findings.num_clusters > 1 else ''}"]
+    return facts if findings.iteration is None else [*facts, f"{findings.iteration:,} iterations"]
 
 
 def _make_rows(settings: dict) -> list[tuple[str, str]]:

@@ -74,8 +74,7 @@ def test_small_images_are_exact_and_enlarged_by_a_whole_factor():
 def test_large_images_fit_into_the_room():
     strip = make_strip(images(8, size=128, channels=3), 8, 530, "large")
     head, decoded = decode(strip.uri)
-    assert head == "data:image/webp;base64"
-    assert decoded.shape == (64, 8 * 65 - 1, 4)
+    assert (head, decoded.shape) == ("data:image/webp;base64", (64, 8 * 65 - 1, 4))
     assert strip[1:] == ("large", 8 * 65 - 1, 64, False)
 
 

@@ -154,10 +154,11 @@ def test_figures_are_files_too(written):
 
 
 def test_page_of_the_least(tmp_path):
-    text = write_page(make_some_findings(num_clusters=1, cluster_sizes=np.zeros(1, int)), tmp_path).read_text()
+    findings = make_some_findings(num_clusters=1, cluster_sizes=np.zeros(1, int), iteration=None)
+    text = write_page(findings, tmp_path).read_text()
     structure = Structure(text)
     assert list_sections(text) == ["scores", "clusters", "setup"]
-    assert "1 cluster ·" not in structure.text
+    assert "made up 1 cluster Scores" in structure.text
     assert "0 images, 0.0%" in structure.text
     assert len(structure.images) == 1
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["clusters.png"]
