@@ -4,6 +4,10 @@ import dataclasses
 import importlib.util
 import math
 import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.losses import ADVERSARIAL_LOSSES
@@ -196,6 +200,18 @@ _DATA = (
     ("data.omniglot.probability", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
     *((f"data.omniglot.{name}", lambda value: value >= 0, "0 or more") for name in ("rotation", "shift", "seed")),
 )
+# What Python code of a user raises most.
+_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 _FRACTIONS = ("training.beta1", "training.beta2", "ema.decay")
 
 
@@ -319,22 +335,43 @@ def validate_data(config, dataset):
         )
 
 
-def load_config(path):
-    """Reads an experiment's configuration.
+def _find_config(name: str) -> pathlib.Path:
+    for path in (pathlib.Path(name).expanduser(), pathlib.Path("configs", f"{name}.py")):
+        if path.is_file():
+            return path
+    raise ConfigError(f"the configuration {name!r} is not a file; the experiments are in configs/.")
+
+
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads the configuration of an experiment.
 
     Args:
-      path: of its file, which has a `get_config`.
-
-    Returns:
-      The configuration.
+      path: of a Python file with a function `get_config`, or the name of one in configs/. Text after a colon is passed
+        to the function.
+      overrides: of fields, each as "--config.FIELD=VALUE".
 
     Raises:
-      ConfigError: if there is no such file.
+      ConfigError: if there is no such file, field or value, or the file cannot be used.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ConfigError(f"the configuration {str(path)!r} is not a file; the experiments are in configs/.")
-    spec = importlib.util.spec_from_file_location("experiment", path)
+    name, *argument = str(path).split(":", 1)
+    file = _find_config(name)
+    spec = importlib.util.spec_from_file_location("experiment", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    values = flags.FlagValues()
+    try:
+        spec.loader.exec_module(module)
+        holder = config_flags.DEFINE_config_dict(
+            "config", module.get_config(*argument), flag_values=values, sys_argv=["", *overrides]
+        )
+    except _FAILURES as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{file} is not a configuration that works ({type(error).__name__}: {text}).") from error
+    try:
+        values(["", *overrides])
+    except (AttributeError, LookupError) as error:
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        raise ConfigError(f"the configuration has no field {' '.join(str(error.args[0]).split())}.") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise ConfigError(f"{error}.") from error
+    return holder.value
