@@ -357,21 +357,20 @@ def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> Conf
     file = _find_config(name)
     spec = importlib.util.spec_from_file_location("experiment", file)
     module = importlib.util.module_from_spec(spec)
-    values = flags.FlagValues()
     try:
         spec.loader.exec_module(module)
-        holder = config_flags.DEFINE_config_dict(
-            "config", module.get_config(*argument), flag_values=values, sys_argv=["", *overrides]
-        )
+        config = module.get_config(*argument)
     except _FAILURES as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"{file} is not a configuration that works ({type(error).__name__}: {text}).") from error
+    argv, values = ["", *overrides], flags.FlagValues()
     try:
-        values(["", *overrides])
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
     except (AttributeError, LookupError) as error:
         while error.args and isinstance(error.args[0], Exception):
             error = error.args[0]
         raise ConfigError(f"the configuration has no field {' '.join(str(error.args[0]).split())}.") from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise ConfigError(f"{error}.") from error
+        raise ConfigError(f"{file}: {str(error).rstrip('.')}.") from error
     return holder.value

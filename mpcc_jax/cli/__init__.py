@@ -1,5 +1,6 @@
 """The command line: `main` runs the subcommand that the arguments name."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,4 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MPCCError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:  # whoever reads the output has enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0

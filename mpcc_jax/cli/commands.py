@@ -76,7 +76,7 @@ def prepare(config: str, overrides: Sequence[str] = ()) -> None:
 def _load_model(workdir: str, **model: Any) -> tuple[Display, TrainedModel, Path]:
     """Returns also the folder for results: that of the run, or of its seed if there are several."""
     display = Display()
-    trained = load(workdir, **model, report=display.warn)
+    trained = load(workdir, **model, warn=display.warn)
     folder = Path(workdir).expanduser() / (f"seed_{trained.seed}" if trained.config.num_seeds > 1 else "")
     folder.mkdir(exist_ok=True)
     return display, trained, folder
@@ -203,7 +203,7 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
         generation=results["generation"] if same else None,
-        history=read_history(Path(workdir).expanduser() / "metrics.jsonl", trained.seed if several else None),
+        history=read_history(Path(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,
     )
