@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mpcc_jax.cli.arguments import MEASUREMENT
-from mpcc_jax.cli.outputs import check_output, copy_by_cluster, new_folder, write_images
+from mpcc_jax.cli.outputs import check_output, copy_by_cluster, write_images
 from mpcc_jax.config import load_config, validate
 from mpcc_jax.console import SCORES, Display, describe_machine, table, versions
 from mpcc_jax.data import Dataset, load_dataset
@@ -30,7 +30,7 @@ from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
 from mpcc_jax.training.export_seed import export_seed
-from mpcc_jax.workdir import read_run, settings_of, write_json
+from mpcc_jax.workdir import new_folder, read_run, settings_of, write_json
 
 RECONSTRUCTED = 64
 OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
@@ -290,9 +290,13 @@ def import_weights(
     config: str, released_dir: str, workdir: str, overrides: Sequence[str] = (), iteration: int = 0
 ) -> None:
     """Makes a run of the authors' weights."""
-    import_released(released_dir, workdir, load_config(config, overrides), iteration=iteration)
+    display = Display()
+    path = import_released(released_dir, workdir, load_config(config, overrides), iteration, display.warn)
+    _show_written(path, display)
 
 
 def export_weights(workdir: str, out: str, file_format: str = "npz", **options: Any) -> None:
     """Writes a run as the authors' weights."""
-    export_released(workdir, out, file_format, **options)
+    display = Display()
+    path = export_released(workdir, out, file_format, display.warn, **options)
+    _show_written(path, display)

@@ -13,24 +13,9 @@ from mpcc_jax.data.cache import file_name
 from mpcc_jax.data.folder import ImageFiles
 from mpcc_jax.errors import WorkdirError
 from mpcc_jax.report import tile
+from mpcc_jax.workdir import new_folder
 
 SHEET_WIDTH = 16
-
-
-def new_folder(flag: str, path: str | Path) -> Path:
-    """Makes a folder in which nothing can be lost.
-
-    Raises:
-      WorkdirError: names the flag, if the folder cannot be made or is not empty.
-    """
-    path = Path(path).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkdirError(f"{flag} is {str(path)!r}, which cannot be made ({error.strerror}).") from error
-    if any(path.iterdir()):
-        raise WorkdirError(f"{flag} is {str(path)!r}, which is not empty. Choose another.")
-    return path
 
 
 def check_output(path: str | Path, *, is_file: bool = False) -> Path:

@@ -140,10 +140,10 @@ def test_authors_weights_become_a_run_and_files_again(tmp_path, capsys):
     (tmp_path / "released.py").write_text(RELEASED)
     flags = ("--config", tmp_path / "released.py", "--config.variant=released", "--workdir", workdir, "--iteration=9")
     succeed("import-weights", "--released_dir", golden, *flags)
-    assert "imported as iteration 9" in capsys.readouterr().out
-    assert load(workdir).config.variant == "released"
+    assert f"written: {workdir}" in capsys.readouterr().out
+    assert (load(workdir).config.variant, load(workdir).iteration) == ("released", 9)
     succeed("export-weights", workdir, "--out", tmp_path / "theirs", "--format=safetensors")
-    before, after = (read_released(path).tensors for path in (golden, tmp_path / "theirs"))
+    before, after = (read_released(path) for path in (golden, tmp_path / "theirs"))
     assert all(after[name].tobytes() == array.tobytes() for name, array in before.items())
 
 
@@ -161,7 +161,10 @@ def test_authors_weights_become_a_run_and_files_again(tmp_path, capsys):
         ),
         (("export", "{run}", "--seed=0", "--out={run}/new"), "--seed is 0; allowed: one of several seeds"),
         (("statistics", "digits", "--inception={run}/none.pth"), "the weights of Inception are not at"),
-        (("import-weights", "--config=digits", "--released_dir={run}", "--workdir={run}/new"), "{images}"),
+        (
+            ("import-weights", "--config=digits", "--released_dir={run}/none", "--workdir={run}/new"),
+            "--released_dir is '{run}/none', and nothing is there",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line(run, arguments, message, capsys):
