@@ -1,14 +1,12 @@
 """`main` as a whole: training from a configuration, mistakes that end in one line, and what it does without jax."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mpcc_jax.cli import main
 from tests.conftest import ROOT, SMALL_IMAGES
@@ -20,24 +18,21 @@ def get_config(clusters="3"):
     config = tiny_config()
     config.data.update({"name": "npz:images.npz", "cache": False})
     config.model.num_clusters = int(clusters)
-    config.evaluation.update({"every": 2, "samples_per_cluster": 2})
+    config.evaluation.samples_per_cluster = 2
     return config
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def folder(tmp_path_factory):
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
     """The current directory: configurations, and images to train on."""
-    folder = tmp_path_factory.mktemp("main")
-    (folder / "configs").mkdir()
-    (folder / "configs" / "tiny.py").write_text(TINY)
-    (folder / "configs" / "broken.py").write_text("def get_config():\n    return {}['missing']\n")
-    (folder / "configs" / "empty.py").write_text("")
-    np.savez(folder / "images.npz", images=SMALL_IMAGES, labels=np.arange(len(SMALL_IMAGES)) % 2)
-    before = os.getcwd()
-    os.chdir(folder)
-    yield folder
-    os.chdir(before)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny.py").write_text(TINY)
+    (tmp_path / "configs" / "broken.py").write_text("def get_config():\n    return {}['missing']\n")
+    (tmp_path / "configs" / "empty.py").write_text("")
+    np.savez(tmp_path / "images.npz", images=SMALL_IMAGES, labels=np.arange(len(SMALL_IMAGES)) % 2)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def test_training_into_the_default_folder(folder, capsys):
@@ -46,20 +41,16 @@ def test_training_into_the_default_folder(folder, capsys):
     assert "runs/tiny_seed3" in output
     results = json.loads((workdir / "results.json").read_text())
     assert (results["iterations"], results["seed"], sum(results["cluster_sizes"])) == (4, 3, 20)
-    assert 0.5 <= results["accuracy_many_to_one"] <= 1
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines if "generator_loss" in line] == [2, 4]
-    for name in ("clusters.png", "reconstructions.png"):
-        with Image.open(workdir / name) as picture:
-            picture.verify()
+    assert {"clusters.png", "reconstructions.png"} <= {path.name for path in workdir.iterdir()}
 
     # Started again it goes on. At a rate at which it cannot go on it stops, says where, and keeps what it has.
-    assert main(["train", "tiny", "--config.seed=3", "--config.training.learning_rate=1e30"]) == 1
+    broken = ["--config.seed=3", "--config.training.iterations=8", "--config.training.learning_rate=1e30"]
+    assert main(["train", "tiny", *broken]) == 1
     assert "config.training.learning_rate was 0.0002 and is 1e+30" in capsys.readouterr().err
-    broken = ["--config.training.iterations=8", "--config.training.learning_rate=1e30"]
-    assert main(["train", "tiny", "--config.seed=3", "--resume=override", *broken]) == 3
-    error = capsys.readouterr().err
-    assert re.search(r"error: Iteration [56] is not finite: .* network whose gradient is not finite: \w+", error)
+    assert main(["train", "tiny", *broken, "--resume=override"]) == 3
+    assert re.search(r"^error: Iteration [56] is not finite: .* gradient is not finite: \w+", capsys.readouterr().err)
     assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["4"]
 
 
@@ -70,46 +61,35 @@ def test_names_of_configurations(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "message"),
     [
-        (["tiny", "--config.training.iteratons=3"], "the configuration has no field 'iteratons'"),
-        (["tiny", "--config.sead=3"], "the configuration has no field 'sead'"),
-        (["tiny", "--config.seed=x"], "--config.seed=x: invalid literal for int()"),
-        (["tiny", "--config.seed"], "Missing value for flag --config.seed"),
-        (["tiny", "--config.variant=papper"], "config.variant is 'papper'; allowed: 'paper', 'released'."),
-        (["configs/tinny.py"], "the configuration 'configs/tinny.py' is not a file"),
-        (["broken"], "configs/broken.py is not a configuration that works (KeyError: 'missing')"),
-        (["empty"], "configs/empty.py is not a configuration that works (AttributeError: "),
-        (["tiny:many"], "configs/tiny.py is not a configuration that works (ValueError: "),
-        (["tiny", "--config.data.name=mnist", "--config.data.dir=/nowhere"], "prepare --config configs/mnist.py"),
-        (["tiny", "--coordinator=here:1"], "--num_processes and --process_id must be given with --coordinator"),
-        (["tiny", "--workdir=/dev/null/run"], "--workdir is '/dev/null/run', which cannot be written"),
+        ("tiny --config.training.iteratons=3", "the configuration has no field 'iteratons'"),
+        ("tiny --config.seed=x", "--config.seed=x: invalid literal for int()"),
+        ("tiny --config.seed", "Missing value for flag --config.seed"),
+        ("tiny --config.variant=papper", "config.variant is 'papper'; allowed: 'paper', 'released'."),
+        ("configs/tinny.py", "the configuration 'configs/tinny.py' is not a file"),
+        ("broken", "configs/broken.py is not a configuration that works (KeyError: 'missing')"),
+        ("empty", "configs/empty.py is not a configuration that works (AttributeError: "),
+        ("tiny:many", "configs/tiny.py is not a configuration that works (ValueError: "),
+        ("tiny --config.data.name=mnist --config.data.dir=/nowhere", "prepare --config configs/mnist.py"),
+        ("tiny --coordinator=here:1", "--num_processes and --process_id must be given with --coordinator"),
+        ("tiny --workdir=/dev/null/run", "--workdir is '/dev/null/run', which cannot be written"),
     ],
 )
-def test_mistakes_end_in_one_line_before_anything_compiles(arguments, message, folder, capsys):
-    assert main(["train", *arguments]) == 1
+def test_mistakes_end_in_one_line_before_anything_compiles(line, message, folder, capsys):
+    assert main(["train", *line.split()]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
     assert len(error.strip().splitlines()) == 1
-    assert not (folder / "runs" / "tiny").exists()
+    assert not (folder / "runs").exists()
 
 
-def test_help_and_wrong_flags_do_without_jax():
-    code = (
-        "import contextlib, sys\n"
-        "from mpcc_jax.cli import main\n"
-        "assert main(['predict', 'run']) == 1\n"
-        "with contextlib.suppress(SystemExit):\n"
-        "    main(['--help'])\n"
-        "sys.exit('jax' in sys.modules)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "predict         clusters of pictures" in run.stdout
-
-
-def test_launch_is_main():
-    run = subprocess.run([sys.executable, "launch.py", "report"], cwd=ROOT, capture_output=True, text=True)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith("error: report: --workdir is missing")
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "run"]])
+def test_help_and_wrong_flags_do_without_jax(arguments):
+    report = "atexit.register(lambda: print('jax' in sys.modules))"
+    code = f"import atexit, runpy, sys; {report}; runpy.run_path('launch.py', run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == (arguments != ["--help"])
+    assert run.stdout.endswith("False\n")
+    assert "Traceback" not in run.stderr
