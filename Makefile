@@ -4,13 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-# A run goes on where it stopped, so other seeds have directories of their own.
-WORKDIR ?= runs/digits$(if $(filter-out 0,$(SEED)),_seed$(SEED))
 
 .PHONY: demo test lint benchmark clean
 
 demo: $(VENV)/installed
-	$(BIN)/python launch.py --config configs/digits.py --workdir $(WORKDIR) --config.seed=$(SEED)
+	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder

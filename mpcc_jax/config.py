@@ -5,12 +5,12 @@ import importlib.util
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import ml_collections
+from absl import flags
 from flax.traverse_util import flatten_dict
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
@@ -29,9 +29,9 @@ STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
 
-def default_config() -> ml_collections.ConfigDict:
+def default_config() -> ConfigDict:
     """Returns the published settings that all experiments share (section 5.3 and appendix C), locked."""
-    config = ml_collections.ConfigDict()
+    config = ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
     config.variant = "paper"  # "paper" or "released": mpcc_jax/variants.py says what differs
@@ -137,7 +137,7 @@ def default_config() -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def settings_of(config: ConfigDict) -> dict[str, Any]:
     """Returns a configuration as JSON holds it."""
     return json.loads(config.to_json_best_effort())
 
@@ -147,7 +147,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flatten_dict(settings, sep=".")
 
 
-def resolve_conventions(config: ml_collections.ConfigDict) -> Conventions:
+def resolve_conventions(config: ConfigDict) -> Conventions:
     """Returns the variant's conventions with the fields of `config.conventions` that are set."""
     _check_choice("variant", config.variant, VARIANTS)
     overrides = {name: value for name, value in config.conventions.items() if value is not None}
@@ -214,7 +214,7 @@ _RULES = (
 )
 
 
-def validate(config: ml_collections.ConfigDict) -> None:
+def validate(config: ConfigDict) -> None:
     """Checks every field, alone and together; the error names the first that is wrong and what is allowed."""
     conventions = resolve_conventions(config)
     values = flatten(config.to_dict())
@@ -246,7 +246,7 @@ def _validate_latents(config, conventions):
         _check(config.prior.sigma_min > 0, "prior.sigma_min", config.prior.sigma_min, reason)
 
 
-def validate_data(config: ml_collections.ConfigDict, dataset: "Dataset") -> None:
+def validate_data(config: ConfigDict, dataset: "Dataset") -> None:
     """Checks the configuration against the data that it will train on."""
     count, height, width, _ = dataset.images.shape
     size, batch_size = config.data.resolution, config.training.batch_size
@@ -262,22 +262,176 @@ def validate_data(config: ml_collections.ConfigDict, dataset: "Dataset") -> None
         _check(config.model.num_clusters == classes, "model.num_clusters", config.model.num_clusters, reason)
 
 
-def load_config(path):
-    """Reads an experiment's configuration.
+_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+_FRACTIONS = ("training.beta1", "training.beta2", "ema.decay")
+
+
+def _value(config, field):
+    for part in field.split("."):
+        config = config[part]
+    return config
+
+
+def validate(config):
+    """Checks every field, alone and together, before any expensive work.
 
     Args:
-      path: of its file, which has a `get_config`.
-
-    Returns:
-      The configuration.
+      config: the configuration.
 
     Raises:
-      ConfigError: if there is no such file.
+      ConfigError: names the first field that is wrong, its value, what is allowed and what to do.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ConfigError(f"the configuration {str(path)!r} is not a file; the experiments are in configs/.")
-    spec = importlib.util.spec_from_file_location("experiment", path)
+    conventions = resolve_conventions(config)
+    for fields, holds, allowed in (
+        (_AT_LEAST_ONE, lambda value: value >= 1, "a whole number, at least 1"),
+        (_POSITIVE, lambda value: 0 < value < math.inf, "a number above 0"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
+        (_FRACTIONS, lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
+        (["model.batch_norm_momentum"], lambda value: 0 < value <= 1, "a number above 0, at most 1"),
+    ):
+        for field in fields:
+            value = _value(config, field)
+            _check(holds(value), field, value, allowed)
+    _validate_data_fields(config)
+    _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
+    _one_of("prior.kind", config.prior.kind, PRIORS)
+    _one_of("evaluation.statistics", config.evaluation.statistics, STATISTICS)
+    _one_of("training.precision", config.training.precision, PRECISIONS)
+    _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
+    _validate_latents(config, conventions)
+    if config.checkpoints.best:
+        _one_of("checkpoints.best", config.checkpoints.best, SCORES)
+        _check(
+            config.evaluation.every > 0,
+            "evaluation.every",
+            config.evaluation.every,
+            "above 0, because checkpoints.best chooses by what is scored on the way",
+        )
+    _check(config.training.iterations < 2**31, "training.iterations", config.training.iterations, "below 2^31")
+
+
+def _validate_data_fields(config):
+    for field, holds, allowed in _DATA:
+        value = _value(config, field)
+        _check(holds(value), field, value, allowed)
+    _one_of("data.resolution", config.data.resolution, ARCHITECTURES)
+    _one_of("data.placement", config.data.placement, PLACEMENTS)
+    padding = config.data.crop_padding
+    _check(0 <= padding < config.data.resolution, "data.crop_padding", padding, "0 or more, below data.resolution")
+
+
+def _validate_latents(config, conventions):
+    chunks = len(ARCHITECTURES[config.data.resolution].generator) + 1
+    if config.model.conditioning == "split":
+        _check(
+            config.model.latent_dim % chunks == 0,
+            "model.latent_dim",
+            config.model.latent_dim,
+            f"a multiple of {chunks}, because model.conditioning 'split' at resolution {config.data.resolution} "
+            f"cuts z into {chunks} equal chunks (or choose 'shared' or 'conditional')",
+        )
+    if config.prior.kind == "standard_normal":
+        _check(
+            config.model.num_clusters == 1,
+            "model.num_clusters",
+            config.model.num_clusters,
+            "1, because prior.kind 'standard_normal' has no clusters",
+        )
+    elif conventions.sigma_floor == "clip":
+        _check(
+            config.prior.sigma_min > 0,
+            "prior.sigma_min",
+            config.prior.sigma_min,
+            "a number above 0 (the paper's is 0.5): without a floor sigma collapses",
+        )
+
+
+def validate_data(config, dataset):
+    """Checks the configuration against the data that it will train on.
+
+    Args:
+      config: the configuration.
+      dataset: the `mpcc_jax.data.Dataset`.
+
+    Raises:
+      ConfigError: if they do not fit each other.
+    """
+    count, height, width, _ = dataset.images.shape
+    size = config.data.resolution
+    _check(
+        (height, width) == (size, size),
+        "data.resolution",
+        size,
+        f"{height}, the height of the images (mpcc_jax.data.from_arrays resizes)",
+    )
+    _check(
+        config.training.batch_size <= count,
+        "training.batch_size",
+        config.training.batch_size,
+        f"at most {count}, the number of images in {dataset.name!r}",
+    )
+    if config.training.conditional:
+        _check(
+            dataset.labels is not None,
+            "training.conditional",
+            True,
+            f"False, because {dataset.name!r} has no labels to be used as y",
+        )
+        classes = int(dataset.labels.max()) + 1
+        _check(
+            config.model.num_clusters == classes,
+            "model.num_clusters",
+            config.model.num_clusters,
+            f"{classes}, the number of classes, because training.conditional uses the labels as y",
+        )
+
+
+def _find_config(name: str) -> pathlib.Path:
+    for path in (pathlib.Path(name).expanduser(), pathlib.Path("configs", f"{name}.py")):
+        if path.is_file():
+            return path
+    raise ConfigError(f"the configuration {name!r} is not a file; the experiments are in configs/.")
+
+
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads the configuration of an experiment.
+
+    Args:
+      path: of a Python file with a function `get_config`, or the name of one in configs/. Text after a colon is passed
+        to the function.
+      overrides: of fields, each as "--config.FIELD=VALUE".
+
+    Raises:
+      ConfigError: if there is no such file, field or value, or the file cannot be used.
+    """
+    name, *argument = str(path).split(":", 1)
+    file = _find_config(name)
+    spec = importlib.util.spec_from_file_location("experiment", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*argument)
+    except _FAILURES as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{file} is not a configuration that works ({type(error).__name__}: {text}).") from error
+    argv, values = ["", *overrides], flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
+    except (AttributeError, LookupError) as error:
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        raise ConfigError(f"the configuration has no field {' '.join(str(error.args[0]).split())}.") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: {str(error).rstrip('.')}.") from error
+    return holder.value
