@@ -119,18 +119,16 @@ def transfer(mode):
     Args:
       mode: one of `TRANSFERS`.
     """
-
-    from mpcc_jax.released.runs import export_released, import_released
+    from mpcc_jax.released import export_released, import_released
     from mpcc_jax.training.export_seed import export_seed
 
     workdir, out, seed, iteration = WORKDIR.value, OUT.value, SEED.value, CHECKPOINT.value
     if mode == "export":
         export_seed(workdir, seed, out)
     elif mode == "export_released":
-        export_released(workdir, out, FORMAT.value, iteration=iteration, seed=seed)
+        print(export_released(workdir, out, FORMAT.value, iteration=iteration, seed=seed))
     else:
-        told = {"data_name": DATA_NAME.value, "conditional": CONDITIONAL.value, "iteration": ITERATION.value}
-        import_released(RELEASED_DIR.value, workdir, CONFIG.value, **told)
+        print(import_released(RELEASED_DIR.value, workdir, CONFIG.value, ITERATION.value))
 
 
 def use_trained(mode):

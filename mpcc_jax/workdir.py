@@ -32,6 +32,22 @@ def prepare_workdir(workdir):
     return path
 
 
+def new_folder(flag: str, path: str | pathlib.Path) -> pathlib.Path:
+    """Makes the folder that a flag names, in which nothing may be yet.
+
+    Raises:
+      WorkdirError: if it cannot be made, or is not empty.
+    """
+    path = pathlib.Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"{flag} is {str(path)!r}, which cannot be made ({error.strerror}).") from error
+    if any(path.iterdir()):
+        raise WorkdirError(f"{flag} is {str(path)!r}, which is not empty. Choose another.")
+    return path
+
+
 def write_json(path, content):
     """Writes beside and renames, so that a kill leaves the old file or the new one.
 

@@ -64,7 +64,7 @@ def open_run(workdir, display, data_dir=None, num_images=0, **options):
     Returns:
       The `TrainedModel`, the `Dataset`, indices of the images to look at, and the folder for results.
     """
-    trained = load(workdir, report=display.warn, **options)
+    trained = load(workdir, warn=display.warn, **options)
     config = trained.config.copy_and_resolve_references()
     if data_dir:
         config.data.dir = data_dir
@@ -213,7 +213,7 @@ def predict(workdir, images, out=None, copy_to=None, skip_bad=False, display=Non
       Path of the CSV file.
     """
     display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
+    trained = load(workdir, warn=display.warn, **options)
     if copy_to is not None:
         copy_to = new_folder("--copy_to", copy_to)
     out = check_output(out or folder_of(trained, workdir) / "predictions.csv", is_file=True)
@@ -249,7 +249,7 @@ def generate(workdir, num_images=64, cluster=None, truncation=1.0, key=0, out=No
       Path of what was written.
     """
     display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
+    trained = load(workdir, warn=display.warn, **options)
     out = check_output(out or folder_of(trained, workdir) / "generated.png")
     z, y = trained.draw(key, num_images, cluster, truncation)
     images = to_uint8(trained.decode(z, y))
@@ -275,7 +275,7 @@ def reconstruct(workdir, images, out=None, skip_bad=False, display=None, **optio
       The mean squared error, in squares of pixels in [-1, 1].
     """
     display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
+    trained = load(workdir, warn=display.warn, **options)
     out = check_output(out or folder_of(trained, workdir) / "reconstructed.png")
     given = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
     encoding = trained.encode(given.images)

@@ -10,32 +10,10 @@ from PIL import Image
 from mpcc_jax.data.cache import file_name
 from mpcc_jax.errors import WorkdirError
 from mpcc_jax.report import tile
+from mpcc_jax.workdir import new_folder
 
 SHEET_WIDTH = 16
 FILES = (".npz", ".png")
-
-
-def new_folder(flag, path):
-    """A folder that nothing is lost in.
-
-    Args:
-      flag: that named it.
-      path: of the folder.
-
-    Returns:
-      `pathlib.Path`; made if missing.
-
-    Raises:
-      WorkdirError: if it cannot be made, or is not empty.
-    """
-    path = pathlib.Path(path).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkdirError(f"{flag} is {str(path)!r}, which cannot be made ({error.strerror}).") from error
-    if any(path.iterdir()):
-        raise WorkdirError(f"{flag} is {str(path)!r}, which is not empty. Choose another.")
-    return path
 
 
 def check_output(path, *, is_file=False):
