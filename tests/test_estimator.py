@@ -23,7 +23,7 @@ from mpcc_jax.evaluation.encode import _compiled_encoder
 from mpcc_jax.trained_model import share_algorithm
 from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.state import init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 from mpcc_jax.workdir import flatten
 
@@ -84,11 +84,9 @@ def test_methods_are_those_of_the_model(fitted):
 
 
 def test_fit_is_training_by_the_functional_api(fitted):
-    config = digits.get_config()
-    config.model.update({"channels": 1, "latent_dim": 2, "num_clusters": 3})
-    config.training.update({"batch_size": 4, "iterations": 2, "iterations_per_call": 2})
-    algorithm, layout, keys = build_algorithm(config, 1), make_layout(config, jax.devices()[:1]), split_seed(1)
-    loader = DeviceLoader(load_dataset(config).images, None, [keys.data], 1, 4, layout)
+    config = make_config({**MPCC().get_params(), **TINY}, 8)
+    algorithm, layout, keys = share_algorithm(config, 1), make_layout(config, jax.devices()[:1]), split_seed(1)
+    loader = DeviceLoader(load_dataset(digits.get_config()).images, None, [keys.data], 1, 4, layout)
     trainer = Trainer(algorithm, loader, layout.replicate_keys(keys.noise), 2, layout)
     state = init_state(algorithm, layout.replicate_keys(keys.init), layout)
     state, _ = trainer.run(state, 0, 2, lambda *_: None)

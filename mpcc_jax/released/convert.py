@@ -144,6 +144,7 @@ def _find_likely_fields(model: Model, found: dict[str, tuple[int, ...]]) -> list
     }
     differs_in_kind = not any(signs.values()) and differs("G.blocks.0.0.bn1.gain.weight")
     signs["model.conditioning"] = differs_in_kind or "G.shared.weight" in misnamed
+    signs["training.conditional"] = "D.embed.weight" in misnamed and model.discriminator.projection
     signs["model.share_blocks"] = not model.share_blocks and not any(name.startswith("E.blocks.") for name in found)
     return [f"config.{field}" for field, likely in signs.items() if likely]
 
