@@ -106,7 +106,7 @@ def figure2(workdir, out, key=0, num_rows=8, num_columns=10, report=print, **opt
       report: called with a line that says what is where.
       **options: of `mpcc_jax.trained_model.load`.
     """
-    trained = load(workdir, report=report, **options)
+    trained = load(workdir, warn=report, **options)
     sheet, values = draw_generated(trained, key, num_rows, num_columns)
     save_sheet(out, sheet)
     report(f"{out}: y from left to right, two columns each: {', '.join(map(str, values))}")

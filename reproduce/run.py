@@ -101,7 +101,7 @@ def _record(run, seed, dataset, display, context):
     config = run.config
     if scores is None or (generation is None and context.inception):
         options = {"iteration": config.training.iterations, "seed": seed if several else None}
-        trained = load(run.workdir, report=display.warn, **options)
+        trained = load(run.workdir, warn=display.warn, **options)
     if scores is None:
         scores = _numbers(own) | {"reconstruction_mse": _measure_reconstruction(trained, dataset)}
     if generation is None and context.inception:
