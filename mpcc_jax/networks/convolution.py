@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros (before, after) each spatial axis
 
@@ -22,7 +22,7 @@ THIN = 8
 
 
 def convolve(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding, stride: int = 1
+    x: Float[ArrayLike, "B H W C"], kernel: Float[ArrayLike, "h w C F"], padding: Padding, stride: int = 1
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates with the gradients that XLA derives."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -67,7 +67,7 @@ def _contract(a, b):
 
 
 def kernel_gradient(
-    x: Float[Array, "B H W C"],
+    x: Float[ArrayLike, "B H W C"],
     kernel_shape: tuple[int, int, int, int],
     padding: Padding,
     cotangent: Float[Array, "B H_out W_out F"],
@@ -128,7 +128,7 @@ _differentiable_convolve.defvjp(_forward, _backward)
 
 
 def conv2d(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
+    x: Float[ArrayLike, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates images with stride 1; without `padding` height and width stay (odd h and w)."""
     if kernel.shape[:2] == (1, 1):
