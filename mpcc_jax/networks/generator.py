@@ -35,7 +35,9 @@ class Generator(nn.Module):
     standardize: Callable[..., nn.Module] = Standardize
     rewrites: Rewrites = Rewrites()
 
-    def _split_inputs(self, z, y, num_blocks, train):
+    def _split_inputs(
+        self, z: ArrayLike, y: ArrayLike, num_blocks: int, train: bool
+    ) -> tuple[ArrayLike, list[ArrayLike]]:
         """The input of the first layer, and one condition per block."""
         if self.conditioning == "conditional":
             return z, [y] * num_blocks

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Num
 from mpcc_jax.networks.precision import at_least_float32
 
 
-def _spread(per_channel):
+def _spread(per_channel: Array) -> Array:
     return per_channel[None, None, None]
 
 
@@ -25,7 +25,7 @@ class Standardize(nn.Module):
     epsilon: float = 1e-5  # added to the variance
     axis_name: str | None = None  # the pmap axis over which a batch is split, if any
 
-    def _across_devices(self, value):
+    def _across_devices(self, value: Array) -> Array:
         return value if self.axis_name is None else lax.pmean(value, self.axis_name)
 
     @nn.compact

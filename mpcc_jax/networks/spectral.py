@@ -20,7 +20,7 @@ from mpcc_jax.networks.convolution import conv2d
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
-def _normalise(vector, epsilon):
+def _normalise(vector: Array, epsilon: float) -> Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
 
 
@@ -139,13 +139,15 @@ class SpectralEmbed(SpectralLayer):
         return self.biased(self.normalised(table.T, train).T[y], self.num_embeddings)
 
 
-def _kernel_matrix(layer):
+def _kernel_matrix(layer: dict[str, Array]) -> Array:
     """The kernel of a layer's parameters as a matrix whose columns u belongs to."""
     kernel = layer["embedding"].T if "embedding" in layer else layer["kernel"]
     return kernel.reshape(-1, kernel.shape[-1])
 
 
-def group_spectral_norms(params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8):
+def group_spectral_norms(
+    params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8
+) -> tuple[dict, dict]:
     """Computes the spectral norms of all layers of a network, layers of one shape as one batch.
 
     A network has many small kernels of few shapes, and a power iteration for each of them is hundreds of small
