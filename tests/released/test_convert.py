@@ -121,7 +121,6 @@ def test_prior(case):
     case.check("out.P_z", z)
     case.check("out.P_logr", log_memberships)
     case.check("out.P_r", jnp.exp(log_memberships))
-    case.check("out.P_mse_norm", membership.typicality(case.z))
     case.check("out.P_logr_of_P_z", losses.log_membership(z, membership))
 
 
