@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks.iteration import load_config
 from mpcc_jax.data.loader import DeviceLoader, StreamLoader
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.training.state import init_state
 from mpcc_jax.training.steps import compile_train_iterations
 
 

@@ -17,15 +17,16 @@ import time
 
 import jax
 import numpy as np
+from mpcc_jax.training.monitor import Monitor
 
 from benchmarks.iteration import load_config
 from mpcc_jax.console import Display, versions
 from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.logging import RunLog
 from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.monitor import Monitor
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.state import init_state, split_seed
 
 
 def measure(config, image_channels, rounds, iterations):

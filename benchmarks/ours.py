@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.state import init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 
 NUM_IMAGES = 2000

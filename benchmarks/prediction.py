@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from benchmarks.iteration import load_config
-from mpcc_jax.console import versions
 from mpcc_jax.data import load_dataset
 from mpcc_jax.errors import DataError
 from mpcc_jax.trained_model import TrainedModel
-from mpcc_jax.training.state import build_algorithm, init_state
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import init_state
+from mpcc_jax.workdir import versions
 
 MATRIX = 1024
 

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from benchmarks.iteration import load_config
-from mpcc_jax.console import versions
 from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.state import init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
+from mpcc_jax.workdir import versions
 
 
 def prepare(config, image_channels, num_seeds):

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mpcc_jax.config import default_config, validate
+from mpcc_jax.config import default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
 from mpcc_jax.data.images import fit_float_array
@@ -25,10 +25,10 @@ from mpcc_jax.data.rows import choose_image_shape, draw_rows
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.trained_model import TrainedModel, Weights, share_algorithm
-from mpcc_jax.training.loop import Trainer
+from mpcc_jax.training.loop import check_finite, iterate
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import init_state, split_seed
-from mpcc_jax.workdir import flatten
+from mpcc_jax.training.steps import compile_train_iterations
 
 # Fields of the configuration by parameter.
 FIELDS = {
@@ -110,7 +110,7 @@ def _draw_seed(random_state: Any) -> int:
     return int(random_state if isinstance(random_state, numbers.Integral) else generator.randint(2**31 - 1))
 
 
-def _print_progress(total: int, done: int, metrics: Mapping[str, np.ndarray], _: Any = None) -> None:
+def _print_progress(total: int, done: int, metrics: Mapping[str, np.ndarray]) -> None:
     """Prints about 20 lines in the whole training."""
     every = max(1, total // 20)
     if done == total or done // every > (done - len(metrics["generator_loss"])) // every:
@@ -301,10 +301,22 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         algorithm, layout = share_algorithm(config, images.shape[-1]), make_layout(config, jax.local_devices()[:1])
         loader = DeviceLoader(images, None, [keys.data], training.discriminator_steps, training.batch_size, layout)
         noise_key, init_key = layout.replicate_keys(keys.noise), layout.replicate_keys(keys.init)
-        trainer = Trainer(algorithm, loader, noise_key, training.iterations_per_call, layout)
-        report = functools.partial(_print_progress, training.iterations) if self.verbose else lambda *_: None
-        state, _ = trainer.run(init_state(algorithm, init_key, layout), 0, training.iterations, report)
+        program, total, pending = compile_train_iterations(algorithm, layout), training.iterations, None
+        first = init_state(algorithm, init_key, layout)
+        calls = iterate(program, loader, noise_key, first, 0, total, training.iterations_per_call)
+        for state, iteration, metrics in calls:  # noqa: B007
+            if pending is not None:
+                self._check(total, *pending)
+            pending = iteration, metrics
+        self._check(total, *pending)
         return {"params": state.params, "buffers": state.buffers, "ema": state.ema}
+
+    def _check(self, total, iteration, metrics):
+        """Reads the metrics of a call, while the next one runs."""
+        metrics = {name: np.asarray(values) for name, values in metrics.items()}
+        check_finite(iteration, metrics)
+        if self.verbose:
+            _print_progress(total, iteration, metrics)
 
     def _build_model(self) -> TrainedModel:
         config = default_config()

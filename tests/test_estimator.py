@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from configs import digits
 from mpcc_jax import MPCC
+from mpcc_jax.config import flatten
 from mpcc_jax.data import load_dataset
 from mpcc_jax.data.images import fit_array
 from mpcc_jax.data.loader import DeviceLoader
@@ -25,7 +26,6 @@ from mpcc_jax.training.loop import Trainer
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
-from mpcc_jax.workdir import flatten
 
 # One program for all: K, which some of scikit-learn's checks set, is fixed by `config`, and there is one network size.
 TINY = {

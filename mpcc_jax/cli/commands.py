@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.cli.arguments import MEASUREMENT
 from mpcc_jax.cli.outputs import check_output, copy_by_cluster, write_images
-from mpcc_jax.config import load_config, validate
-from mpcc_jax.console import SCORES, Display, describe_machine, table, versions
+from mpcc_jax.config import load_config, settings_of, validate
+from mpcc_jax.console import Display, describe_scores, table
 from mpcc_jax.data import Dataset, load_dataset
 from mpcc_jax.data.folder import ImageFiles, read_images
 from mpcc_jax.data.loader import to_float
@@ -30,17 +30,10 @@ from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
 from mpcc_jax.training.export_seed import export_seed
-from mpcc_jax.workdir import new_folder, read_run, settings_of, write_json
+from mpcc_jax.workdir import describe_machine, new_folder, read_run, versions, write_json
 
 RECONSTRUCTED = 64
 OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
-MORE_SCORES = {
-    "ami": "adjusted mutual information",
-    "prior_overlap": "overlap of the prior's closest components",
-    "reconstruction_mse": "reconstruction MSE, pixels in [-1, 1]",
-    "latent_mse": "latent MSE, summed over J",
-    "generated_cluster_accuracy": "components of generated images found again",
-}
 SHOWN_SKIPPED = 5
 SHOWN_CLUSTERS = 30
 
@@ -156,12 +149,9 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
         "model": f"iteration {results['iteration']}, seed {results['seed']}, variant {results['variant']}, "
         f"{results['generator']['statistics']} statistics",
         "data": f"{results['evaluated_images']} images of {data}",
+        **describe_scores(results),
     }
-    names = {**SCORES, **MORE_SCORES}
-    facts |= {text: f"{results[name]:.4f}" for name, text in names.items() if results.get(name) is not None}
     sizes = results["cluster_sizes"]
-    facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
-    facts["empty clusters"] = str(results["empty_clusters"])
     rows = zip(sizes, results["majorities"] or [None] * len(sizes), strict=True)
     lines = [f"{k}: {size}" + (f", {row[1]:.0%} {row[0]!r}" if row else "") for k, (size, row) in enumerate(rows)]
     facts["clusters"] = "; ".join(_shorten(lines, SHOWN_CLUSTERS))
@@ -172,7 +162,7 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
 
 
 def _show_written(path: Path, display: Display) -> None:
-    display.console.print(f"written: {path}", markup=False, soft_wrap=True)
+    display.line(f"written: {path}")
 
 
 def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> None:
@@ -202,7 +192,7 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         dataset,
         chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
-        generation=results["generation"] if same else None,
+        generation=results.get("generation") if same else None,
         history=read_history(Path(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,
@@ -235,7 +225,7 @@ def predict(
         writer.writerow(["path", "cluster", "probability", "log_prob"])
         writer.writerows([name, cluster, f"{share:.6f}", f"{density:.4f}"] for name, cluster, share, density in rows)
     sizes = np.bincount(clusters, minlength=trained.num_clusters)
-    display.console.print(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}", soft_wrap=True)
+    display.line(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}")
     _show_written(path, display)
     if copies:
         copy_by_cluster(files, Path(images).expanduser(), clusters, trained.num_clusters, copies)
@@ -276,14 +266,14 @@ def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: boo
     names = [f"{index:06}_{name}" for index, name in enumerate(files.names)]
     sheet = pairs if path.suffix == ".png" else decoded
     write_images(path, sheet, names, originals=originals, reconstructions=decoded, clusters=clusters)
-    text = f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])"
-    display.console.print(text, soft_wrap=True)
+    display.line(f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])")
     _show_written(path, display)
 
 
 def export(workdir: str, seed: int, out: str) -> None:
     """Makes a run of its own of one seed of several."""
-    export_seed(workdir, seed, out)
+    iteration = export_seed(workdir, seed, out)
+    Display().line(f"seed {seed} of {workdir} after {iteration} iterations: {out}")
 
 
 def import_weights(

@@ -15,7 +15,8 @@ from benchmarks.flops import CONFIGS, Layer, count_iteration, main, multiply_add
 from benchmarks.iteration import load_config
 from configs import cifar10, fashion_mnist, mnist
 from mpcc_jax.model import discriminate, encode, generate
-from mpcc_jax.training.state import build_algorithm, state_shapes
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import state_shapes
 from mpcc_jax.training.steps import train_iteration
 from tests.conftest import ROOT, draw_inputs, tiny_config
 

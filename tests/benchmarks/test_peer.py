@@ -12,7 +12,8 @@ from benchmarks.compare import CompareError, compare, main, peer_settings
 from benchmarks.peer.pipe import Worker, WorkerError
 from benchmarks.peer.settings import VariantError, parse_variant
 from mpcc_jax.released.convert import to_released
-from mpcc_jax.training.state import assemble_state, build_algorithm
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import assemble_state
 from mpcc_jax.training.steps import train_iteration
 from tests import golden_data
 from tests.conftest import ROOT, draw_inputs, random_variables, tiny_config

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mpcc_jax.workdir import settings_of, write_json
+from mpcc_jax.config import settings_of
+from mpcc_jax.workdir import write_json
 from reproduce.runs import FINISHED, Run
 from reproduce.tables import Row, Table
 from tests.conftest import tiny_config
