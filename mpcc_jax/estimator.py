@@ -24,7 +24,8 @@ from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.data.rows import choose_image_shape, draw_rows
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.networks.architecture import ARCHITECTURES
-from mpcc_jax.trained_model import TrainedModel, Weights, share_algorithm
+from mpcc_jax.trained_model import TrainedModel, Weights
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.loop import check_finite, iterate
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import init_state, split_seed
@@ -298,7 +299,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
     def _train(self, config: ConfigDict, images: np.ndarray) -> dict[str, Any]:
         """Trains on one device, and returns what was learned."""
         training, keys = config.training, split_seed(config.seed)
-        algorithm, layout = share_algorithm(config, images.shape[-1]), make_layout(config, jax.local_devices()[:1])
+        algorithm, layout = build_algorithm(config, images.shape[-1]), make_layout(config, jax.local_devices()[:1])
         loader = DeviceLoader(images, None, [keys.data], training.discriminator_steps, training.batch_size, layout)
         noise_key, init_key = layout.replicate_keys(keys.noise), layout.replicate_keys(keys.init)
         program, total, pending = compile_train_iterations(algorithm, layout), training.iterations, None
@@ -321,6 +322,6 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
     def _build_model(self) -> TrainedModel:
         config = default_config()
         config.update(self._settings)
-        model = share_algorithm(config, self.image_shape_[-1]).model
+        model = build_algorithm(config, self.image_shape_[-1]).model
         weights = jax.device_put(Weights(**self._weights))
         return TrainedModel(config, model, weights, iteration=self.n_iter_, seed=config.seed)
