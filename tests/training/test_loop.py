@@ -44,8 +44,9 @@ def run(monkeypatch, algorithm, start, stop, broken=None, should_stop=lambda: Fa
 def test_every_iteration_runs_once_and_is_reported(monkeypatch, algorithm):
     state, calls, reports = run(monkeypatch, algorithm, 5, 32)
     assert state == 32
-    assert calls == [5, 10, 10, 2]
-    assert [(iteration, seen) for iteration, _, seen in reports] == [(n, f"seen at {n}") for n in (10, 20, 30, 32)]
+    assert calls == [1, 1, 1, 1, 1, 10, 10, 1, 1]
+    ends = (6, 7, 8, 9, 10, 20, 30, 31, 32)
+    assert [(iteration, seen) for iteration, _, seen in reports] == [(n, f"seen at {n}") for n in ends]
     np.testing.assert_array_equal(np.concatenate([metrics["loss"] for _, metrics, _ in reports]), np.arange(5, 32))
 
 
