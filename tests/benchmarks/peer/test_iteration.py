@@ -2,20 +2,18 @@
 
 import functools
 import re
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.compare import CompareError, compare, main, peer_settings
-from benchmarks.peer.pipe import Worker, WorkerError
-from benchmarks.peer.settings import VariantError, parse_variant
+from benchmarks.compare import peer_settings
+from benchmarks.peer.settings import parse_variant
 from mpcc_jax.released.convert import to_released
 from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import train_iteration
 from tests import golden_data
-from tests.conftest import ROOT, draw_inputs, random_variables, tiny_config
+from tests.conftest import draw_inputs, random_variables, tiny_config
 
 RENAMED = (
     (r"^G\.blocks\.(\d+)\.0\.", r"generator.blocks.\1."),
@@ -63,7 +61,7 @@ def make_peer(torch, settings, variant, tensors, dtype="float64"):
         if peer_name(name) is not None:
             tensor = state.pop(peer_name(name))
             tensor.data.copy_(torch.as_tensor(np.array(value, np.float64)).reshape(tensor.shape))
-    assert list(state) == ["mixture.floor"]
+    assert not state
     peer.average.load_state_dict(peer.generator.state_dict())
     return peer
 
@@ -82,17 +80,12 @@ def average_of(peer):
 
 
 def assert_tensors(state, expected, tolerance):
-    compared, largest = 0, 0.0
+    expected = {peer_name(name): value for name, value in expected.items() if peer_name(name) is not None}
+    assert set(expected) == set(state)
     for name, value in expected.items():
-        if peer_name(name) is None:
-            continue
-        actual = state[peer_name(name)].detach().numpy()
+        actual = state[name].detach().numpy()
         value = np.asarray(value).reshape(actual.shape)
         np.testing.assert_allclose(actual, value, rtol=tolerance, atol=tolerance, err_msg=name)
-        largest = max(largest, np.abs(actual - value).max() / (1 + np.abs(value).max()))
-        compared += 1
-    assert compared == len(state) - ("mixture.floor" in state)
-    print(f"{compared} tensors, largest difference {largest:.1e}")
 
 
 def to_torch(torch, batch, noise):
@@ -209,82 +202,12 @@ def test_it_learns_from_its_own_first_weights(torch):
     assert all(torch.isfinite(value).all() for value in losses.values())
     still = [name for name, tensor in tensors_of(peer).items() if torch.equal(tensor, before[name])]
     # At first all logits are between -1 and 1, where the hinge's gradients in the last bias cancel.
-    assert still == ["discriminator.linear.bias", "mixture.floor"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("loss.adversarial", "wasserstein"), ("model.share_blocks", False), ("data.flip", True)]
-)
-def test_what_the_peer_does_not_compute_is_refused(field, value):
-    config = tiny_config()
-    group, name = field.split(".")
-    config[group][name] = value
-    with pytest.raises(CompareError, match=rf"config\.{field} is {value!r}"):
-        peer_settings(config, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("eager+fast", "has fast; allowed"), ("tf32+bf16", "two precisions"), ("", "allowed")]
-)
-def test_variants_that_do_not_exist(text, message):
-    with pytest.raises(VariantError, match=message):
-        parse_variant(text)
+    assert still == ["discriminator.linear.bias"]
 
 
 def test_cuda_graphs_need_cuda(torch):
     from benchmarks.peer.iteration import Peer
 
     settings = peer_settings(tiny_config(), 1)
-    with pytest.raises(VariantError, match="needs a CUDA device, not cpu"):
+    with pytest.raises(ValueError, match="needs a CUDA device, not cpu"):
         Peer(settings, parse_variant("graph"), "cpu", torch.Generator())
-
-
-def test_a_worker_answers_and_ends(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "from benchmarks.peer.pipe import serve\n"
-        "def prepare(settings):\n"
-        "    print('a library that talks')\n"
-        "    return {'doubled': 2 * settings}, lambda iterations: 1.5 * iterations\n"
-        "serve(prepare)\n"
-    )
-    worker = Worker([sys.executable, str(script)], 21, {"PYTHONPATH": str(ROOT)})
-    assert worker.facts == {"doubled": 42}
-    assert worker.run(4) == 1.5
-    worker.close()
-    assert worker._process.returncode == 0
-
-
-def test_a_worker_that_fails_says_why():
-    with pytest.raises(WorkerError, match="ZeroDivisionError"):
-        Worker([sys.executable, "-c", "1 / 0"], {})
-
-
-def test_a_worker_that_gives_no_answer_is_ended():
-    with pytest.raises(WorkerError, match=r"ended with -9, 1 s without an answer"):
-        Worker([sys.executable, "-c", "import time; time.sleep(100)"], {}, patience=1)
-
-
-def test_what_does_not_train_is_not_timed(torch, monkeypatch):
-    from benchmarks.peer.iteration import Peer
-    from benchmarks.peer.timing import Loop
-
-    peer = Peer(peer_settings(tiny_config(), 1), parse_variant("eager"), "cpu", torch.Generator().manual_seed(0))
-    monkeypatch.setattr(peer, "update", lambda *_: None)
-    with pytest.raises(RuntimeError, match="left the generator as it was"):
-        Loop(peer).warm_up()
-
-
-def test_the_comparison_runs(torch, capsys, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["compare", "--tiny", "--rounds=2", "--variants=eager,batched+channels_last"])
-    main()
-    output = capsys.readouterr().out
-    assert "8x8x1, 2 D + 1 G + 2 E steps, conditional, paper; 2 rounds of 1" in output
-    assert re.search(r"the peer's best is (eager|batched\+channels_last); ours takes", output)
-
-
-def test_a_wrong_variant_stops_before_anything_starts():
-    request = {"config": ROOT / "configs" / "mnist.py", "channels": 0, "image_channels": 1, "tiny": True}
-    with pytest.raises(VariantError, match="has quick"):
-        compare({**request, "iterations": 1}, ["quick"], 1)
