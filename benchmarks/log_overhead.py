@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=1600)
     arguments = parser.parse_args()
+    if arguments.iterations < 2 * SHEETS:
+        parser.error(f"--iterations must be {2 * SHEETS} or more, so that the first half compiles everything.")
     measure(read_config(arguments.config), arguments.rounds, arguments.iterations)
 
 

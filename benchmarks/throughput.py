@@ -11,13 +11,16 @@ set JAX_COMPILATION_CACHE_DIR, and a second run compiles nothing. --peer times t
 """
 
 import argparse
+import atexit
 import gc
 import importlib.util
 import itertools
 import json
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -26,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.compare import start_peer
+from benchmarks.compare import peer_settings, start_peer
 from benchmarks.floor import ARITHMETIC, peak_of, utilisation
 from benchmarks.flops import count_flop
 from benchmarks.ours import Run, compile_run, image_channels_of, read_config
@@ -231,6 +234,11 @@ def main() -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer needs memory on the device, too
         if peer_python == sys.executable and importlib.util.find_spec("torch") is None:
             parser.error("--peer needs torch, which is not installed here: name a Python that has it, --peer_python.")
+        for config in configs:
+            peer_settings(config, image_channels_of(config))  # refuses what the peer does not compute
+    if not jax.config.jax_compilation_cache_dir:  # precisions share the program of the first state
+        jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, jax.config.jax_compilation_cache_dir, ignore_errors=True)
     machine, peaks, results = describe_machine(), find_peaks(precisions, tiny=arguments.tiny), []
     print(", ".join(f"{name} {value}" for name, value in machine.items() if value is not None))
     for precision, peak in peaks.items():

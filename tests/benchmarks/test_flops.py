@@ -1,5 +1,6 @@
 """The count agrees with what JAX and XLA find in the programs, and with sums by hand."""
 
+import contextlib
 import functools
 import math
 import sys
@@ -61,24 +62,12 @@ def convolution_products(eqn):
 COUNTERS = {"dot_general": dot_products, "conv_general_dilated": convolution_products}
 
 
-def count(function, *arguments):
-    return products(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def configure(conditioning="conditional", resolution=8, latent_dim=8, variant="paper", **model):
+def configure(conditioning="conditional", resolution=8, latent_dim=8, variant="paper", prior=None, **model):
     config = tiny_config()
-    config.variant = variant
+    config.variant, config.prior.kind = variant, prior or config.prior.kind
     config.data.resolution = resolution
     config.model.update({"conditioning": conditioning, "latent_dim": latent_dim, **model})
     return config
-
-
-def assert_iteration_equals(config, image_channels):
-    """The traced iteration, gradients included, on the platforms that are no CPU; what is unused drops out."""
-    algorithm = build_algorithm(config, image_channels)
-    inputs = jax.eval_shape(lambda: draw_inputs(algorithm))
-    expected = sum(work.multiply_adds for work in count_iteration(config, image_channels, rewritten=True).values())
-    assert count(functools.partial(train_iteration, algorithm), state_shapes(algorithm), *inputs) == expected
 
 
 @pytest.mark.parametrize(("name", "teraflop"), [("mnist", 0.215), ("cifar10", 13.65)])
@@ -93,25 +82,9 @@ def test_published_work_of_an_iteration(name, teraflop):
         assert [round(100 * work.flop / total) for work in works.values()] == [54, 12, 34]
 
 
-def test_the_work_of_a_tiny_network_by_hand():
-    """8x8, C = 1 (4 maps), J = 8, B = 1, one step of each: every layer written out."""
-    config = tiny_config()
-    config.training.update({"batch_size": 1, "discriminator_steps": 1, "encoder_steps": 1})
-    generator = 8 * 64 + (2 * 9 * 16 + 16) * 64 + 9 * 4 * 64
-    trunk = (9 * 4 + 9 * 16 + 4) * 64 + 2 * (2 * 9 * 16 * 16)
-    discriminator = trunk + 2 * 9 * 16 * 16 + 4
-    head = 2 * 9 * 16 * 16 + (2 * 9 * 16 + 16) * 16 + 2 * 9 * 16 * 4 + 2 * (16 * 8 + 8 * 8)
-    works = count_iteration(config, 1, rewritten=False)
-    assert {phase: work.multiply_adds for phase, work in works.items()} == {
-        "discriminator": generator + 6 * discriminator,
-        "generator": 3 * generator + 2 * discriminator,
-        "encoder": generator + 3 * (trunk + head),
-    }
-
-
 @pytest.mark.parametrize("each", [4, 2])
 def test_the_bytes_of_a_tiny_network_by_hand(each):
-    """The same network, K = 3: (activations in and out for one image, parameters) of all layers that pass alike."""
+    """8x8, C = 1 (4 maps), J = 8, K = 3: (activations for one image, parameters) of layers that pass alike."""
     config = tiny_config()
     config.training.update({"batch_size": 1, "discriminator_steps": 1, "encoder_steps": 1})
     generator = ((8 + 64) + (64 + 64) + (64 + 256) + (256 + 256) + (256 + 64), 9 * 64 + 5 * 4 + 2 * 37 * 4 + 37)
@@ -147,11 +120,10 @@ def test_the_bytes_of_a_tiny_network_by_hand(each):
     ("config", "image_channels", "conditional"),
     [
         (configure("conditional"), 1, True),
-        (configure("split", 64, latent_dim=20), 3, False),
-        (configure("shared", 16), 3, True),
+        (configure("split", 64, latent_dim=20), 3, True),
         (read_config("cifar10"), 3, False),
     ],
-    ids=("conditional", "split", "shared", "cifar10"),
+    ids=("conditional", "split", "cifar10"),
 )
 def test_layers_have_the_names_and_parameters_of_the_model(config, image_channels, conditional):
     config = config.copy_and_resolve_references()
@@ -173,18 +145,16 @@ def test_layers_have_the_names_and_parameters_of_the_model(config, image_channel
         (read_config("cifar10"), 3),
         (configure("shared", 64), 3),
         (configure("split", 16, latent_dim=9, variant="released"), 1),
+        (configure(num_clusters=1, prior="standard_normal"), 1),  # which needs no gradient of latents
     ],
-    ids=("mnist", "cifar10", "64x64", "released"),
+    ids=("mnist", "cifar10", "64x64", "released", "standard_normal"),
 )
 def test_an_iteration_has_the_counted_products(config, image_channels):
-    assert_iteration_equals(config, image_channels)
-
-
-def test_a_prior_that_learns_nothing_needs_no_gradient_of_latents():
-    config = configure(num_clusters=1)
-    config.prior.kind = "standard_normal"
-    assert network_layers(config, 1, rewritten=True)["prior"] == []
-    assert_iteration_equals(config, 1)
+    """As it is traced, gradients included, for the platforms that are no CPU; what is unused drops out."""
+    algorithm = build_algorithm(config, image_channels)
+    inputs = jax.eval_shape(lambda: draw_inputs(algorithm))
+    jaxpr = jax.make_jaxpr(functools.partial(train_iteration, algorithm))(state_shapes(algorithm), *inputs).jaxpr
+    assert 2 * products(jaxpr) == count_flop(config, image_channels)["rewritten"]
 
 
 def test_the_count_of_xla():
@@ -214,31 +184,17 @@ def test_rewrites_save_and_power_iterations_are_little(name):
     assert power < 2e-3 * sum(work.multiply_adds for work in rewritten.values())
 
 
-def run_main(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["flops", *arguments])
-    main()
-
-
-def test_the_command_counts_all_configurations(monkeypatch, capsys):
-    run_main(monkeypatch, "--precision", "bfloat16", "--variant", "released")
-    assert capsys.readouterr().out.count("NVIDIA H200") == len(CONFIGS)
-
-
-def test_the_command_prints_the_utilisation(monkeypatch, capsys):
-    run_main(monkeypatch, "--config", "mnist", "--seconds", "2", "--peak", "0.2")
-    share = count_flop(read_config("mnist"), 1)["published"] / 0.4e12
-    assert f"2.0 s use {share:.2%} (published)" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--seconds", "1", "--peak", "1"], "one configuration"),
         (["--seconds", "0", "--config", "mnist"], "--seconds must be a number above 0"),
         (["--seconds", "1", "--config", "mnist"], "give --peak"),
+        (["--seconds", "2", "--config", "mnist", "--peak", "0.2"], "2.0 s use 53.70% (published)"),
     ],
 )
-def test_the_command_says_what_is_missing(monkeypatch, capsys, arguments, message):
-    with pytest.raises(SystemExit):
-        run_main(monkeypatch, *arguments)
-    assert message in capsys.readouterr().err
+def test_the_command_says_what_is_missing_or_the_utilisation(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["flops", *arguments])
+    with contextlib.suppress(SystemExit):
+        main()
+    assert message in "".join(capsys.readouterr())

@@ -85,12 +85,8 @@ def test_the_time_is_divided_among_what_is_left(monkeypatch):
     assert not budget.admits()
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [("--precisions=float16", "--precisions has float16"), ("--peer", "--peer needs torch")],
-)
-def test_wrong_arguments(run_main, monkeypatch, capsys, argument, message):
+def test_the_peer_needs_torch(run_main, monkeypatch, capsys):
     monkeypatch.setattr(throughput.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        run_main(argument)
-    assert message in capsys.readouterr().err
+        run_main("--peer")
+    assert "--peer needs torch" in capsys.readouterr().err
