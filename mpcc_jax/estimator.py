@@ -7,7 +7,7 @@ import numbers
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Self, no_type_check
+from typing import Any, no_type_check
 
 import jax
 import numpy as np
@@ -37,8 +37,8 @@ FIELDS = {
     "resolution": "data.resolution",
     "n_clusters": "model.num_clusters",
     **{name: f"model.{name}" for name in ("channels", "latent_dim")},
-    **{name: f"training.{name}" for name in ("iterations", "batch_size", "learning_rate", "prior_learning_rate")},
-    **{name: f"training.{name}" for name in ("discriminator_steps", "encoder_steps")},
+    **{name: f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")},
+    **{name: f"training.{name}" for name in ("learning_rate", "prior_learning_rate")},
 }
 # Other fields that differ from the package's defaults: training as in `configs/digits.py`.
 PRESETS = {"data.name": "arrays", "training.iterations_per_call": 50, "ema.decay": 0.999, "mesh.devices": 1}
@@ -196,7 +196,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "MPCC":
         """Trains on images, Algorithm 1; y is ignored.
 
         Raises:
