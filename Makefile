@@ -16,6 +16,7 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.iteration

@@ -2,16 +2,20 @@
 
 import importlib
 
-__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior"]
+__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior", "train"]
 __version__ = "0.1.0"
 
-# Imported when they are asked for: the command line answers --help without jax, the equations without orbax.
-_LAZY = {"load": "mpcc_jax.trained_model", "TrainedModel": "mpcc_jax.trained_model", "MPCC": "mpcc_jax.estimator"}
-_MODULES = ("losses", "prior")
+# Imported when they are asked for: the command line answers --help without jax, the equations need no orbax.
+_LAZY = {
+    "MPCC": "mpcc_jax.estimator",
+    "TrainedModel": "mpcc_jax.trained_model",
+    "load": "mpcc_jax.trained_model",
+    "train": "mpcc_jax.training.train",
+}
 
 
-def __getattr__(name):
-    if name in _MODULES:
+def __getattr__(name: str):
+    if name in ("losses", "prior"):
         return importlib.import_module(f"mpcc_jax.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'mpcc_jax' has no attribute {name!r}")

@@ -19,7 +19,7 @@ from mpcc_jax.cli.outputs import check_output
 from mpcc_jax.console import Display
 from mpcc_jax.errors import CheckpointError, ConfigError, DataError, InputError, WorkdirError
 from mpcc_jax.evaluation.features import to_uint8
-from mpcc_jax.report.strips import save_strip
+from mpcc_jax.report.images import save_strip
 from mpcc_jax.trained_model import load
 from reproduce.errors import ReproduceError
 

@@ -10,7 +10,7 @@ import subprocess
 import jax
 import numpy as np
 
-from mpcc_jax.evaluation.evaluate import read_history
+from mpcc_jax.report.gather import read_history
 from mpcc_jax.training.checkpoints import find_checkpoints
 from mpcc_jax.workdir import write_json
 

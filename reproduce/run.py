@@ -106,8 +106,8 @@ def _record(run, seed, dataset, display, context):
         scores = _numbers(own) | {"reconstruction_mse": _measure_reconstruction(trained, dataset)}
     if generation is None and context.inception:
         options = {"inception": str(context.inception.path), "num_samples": context.inception.num_samples}
-        measurement = plan_measurement(trained, display, **options)
-        generation = measure(measurement, trained, dataset, display)
+        measurement = plan_measurement(trained, display.warn, **options)
+        generation = measure(measurement, trained, dataset, display.warn, display.reading)
     return {
         "status": FINISHED,
         **_describe(run, seed),

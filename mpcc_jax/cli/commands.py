@@ -1,7 +1,7 @@
 """The subcommands and what they print. Their keyword arguments are the flags of `mpcc_jax.cli.arguments`."""
 
 import csv
-import json
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.cli.arguments import MEASUREMENT
 from mpcc_jax.cli.outputs import check_output, copy_by_cluster, write_images
-from mpcc_jax.config import load_config, validate
-from mpcc_jax.console import SCORES, Display, describe_machine, table, versions
+from mpcc_jax.config import load_config, settings_of, validate
+from mpcc_jax.console import Display, describe_scores, table
 from mpcc_jax.data import Dataset, load_dataset
 from mpcc_jax.data.folder import ImageFiles, read_images
 from mpcc_jax.data.loader import to_float
@@ -30,17 +30,10 @@ from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
 from mpcc_jax.training.export_seed import export_seed
-from mpcc_jax.workdir import new_folder, read_run, settings_of, write_json
+from mpcc_jax.workdir import describe_machine, new_folder, read_run, read_settings, versions, write_json
 
 RECONSTRUCTED = 64
 OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
-MORE_SCORES = {
-    "ami": "adjusted mutual information",
-    "prior_overlap": "overlap of the prior's closest components",
-    "reconstruction_mse": "reconstruction MSE, pixels in [-1, 1]",
-    "latent_mse": "latent MSE, summed over J",
-    "generated_cluster_accuracy": "components of generated images found again",
-}
 SHOWN_SKIPPED = 5
 SHOWN_CLUSTERS = 30
 
@@ -116,7 +109,7 @@ def _read_results(trained: TrainedModel, folder: Path) -> tuple[Path, dict[str, 
     """The file of scores, and what is in it: results.json of a finished run, otherwise one of that iteration."""
     finished = trained.iteration >= trained.config.training.iterations
     path = folder / ("results.json" if finished else f"results_at_{trained.iteration}.json")
-    return path, json.loads(path.read_text()) if path.exists() else {}
+    return path, read_settings(folder, path.name) if path.exists() else {}
 
 
 def _describe(trained: TrainedModel) -> dict[str, Any]:
@@ -156,13 +149,9 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
         "model": f"iteration {results['iteration']}, seed {results['seed']}, variant {results['variant']}, "
         f"{results['generator']['statistics']} statistics",
         "data": f"{results['evaluated_images']} images of {data}",
+        **describe_scores(results),
     }
-    names = {**SCORES, **MORE_SCORES}
-    facts |= {text: f"{results[name]:.4f}" for name, text in names.items() if results.get(name) is not None}
-    sizes = results["cluster_sizes"]
-    facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
-    facts["empty clusters"] = str(results["empty_clusters"])
-    rows = zip(sizes, results["majorities"] or [None] * len(sizes), strict=True)
+    rows = zip(results["cluster_sizes"], results["majorities"] or itertools.repeat(None), strict=False)
     lines = [f"{k}: {size}" + (f", {row[1]:.0%} {row[0]!r}" if row else "") for k, (size, row) in enumerate(rows)]
     facts["clusters"] = "; ".join(_shorten(lines, SHOWN_CLUSTERS))
     generation = results["generation"] or {}
@@ -172,7 +161,7 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
 
 
 def _show_written(path: Path, display: Display) -> None:
-    display.console.print(f"written: {path}", markup=False, soft_wrap=True)
+    display.line(f"written: {path}")
 
 
 def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> None:
@@ -235,7 +224,7 @@ def predict(
         writer.writerow(["path", "cluster", "probability", "log_prob"])
         writer.writerows([name, cluster, f"{share:.6f}", f"{density:.4f}"] for name, cluster, share, density in rows)
     sizes = np.bincount(clusters, minlength=trained.num_clusters)
-    display.console.print(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}", soft_wrap=True)
+    display.line(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}")
     _show_written(path, display)
     if copies:
         copy_by_cluster(files, Path(images).expanduser(), clusters, trained.num_clusters, copies)
@@ -276,8 +265,7 @@ def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: boo
     names = [f"{index:06}_{name}" for index, name in enumerate(files.names)]
     sheet = pairs if path.suffix == ".png" else decoded
     write_images(path, sheet, names, originals=originals, reconstructions=decoded, clusters=clusters)
-    text = f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])"
-    display.console.print(text, soft_wrap=True)
+    display.line(f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])")
     _show_written(path, display)
 
 

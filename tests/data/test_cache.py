@@ -1,13 +1,15 @@
 """The cache of prepared arrays: complete or absent, keyed by all that the pixels depend on, memory-mapped."""
 
 import os
+import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mpcc_jax.data import load_dataset, sources
-from mpcc_jax.data.cache import ArrayWriter, cache_dir
+from mpcc_jax.data.cache import cache_dir
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 
@@ -126,11 +128,7 @@ def test_the_place_comes_from_the_environment(monkeypatch, tmp_path):
     assert cache_dir(settings) == tmp_path / "here"
 
 
-@pytest.mark.parametrize("blocks", [[], [3], [5, 1, 1000]])
-def test_arrays_are_written_row_by_row(tmp_path, blocks):
-    rows = np.arange(sum(blocks) * 6, dtype=np.uint8).reshape(-1, 2, 3)
-    writer = ArrayWriter(tmp_path / "rows.npy", (2, 3), np.uint8)
-    for part in np.split(rows, np.cumsum(blocks)[:-1]) if blocks else []:
-        writer.append(part)
-    writer.close()
-    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), rows)
+def test_a_full_disk_is_told_before_the_memory_map_is_written(config, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30 * 8 * 8 - 1))
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
+        load_dataset(config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.data import Dataset
-from mpcc_jax.data.dataset import measure_pixels
+from mpcc_jax.data.dataset import Block, measure_pixels
 from mpcc_jax.errors import DataError
 
 GOOD = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)
@@ -31,6 +31,13 @@ def test_facts_are_the_card_for_machines():
     assert facts["labels"] == {"0": 1, "1": 0, "2": 3}
     assert facts["range"]["mean"] == pytest.approx(GOOD.mean())
     assert Dataset("photos", GOOD).facts()["labels"] is None
+
+
+def test_data_sets_and_blocks_are_compared_by_identity():
+    """Their arrays have no single truth value."""
+    for first, second in [(Dataset("a", GOOD), Dataset("a", GOOD)), (Block(GOOD), Block(GOOD))]:
+        assert first == first
+        assert first != second
 
 
 def test_pixels_are_measured_over_all_blocks(monkeypatch):

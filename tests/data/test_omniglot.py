@@ -7,7 +7,7 @@ from mpcc_jax.data import load_dataset
 from mpcc_jax.data.omniglot import distort, draw_affine
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
-from tests.tfds_data import prepare_omniglot
+from tests.tfds_data import SHARED, needs_shared, prepare_omniglot
 
 SMALL = {"small1": {"Greek": [0, 1], "Latin": [2]}, "small2": {"Greek": [0, 1], "Tagalog": [3, 4]}}
 
@@ -93,3 +93,18 @@ def test_distort_moves_the_ink_where_the_map_says():
     assert (ink * columns).sum() / ink.sum() == pytest.approx(20 + 3, abs=0.1)
     assert (ink * rows).sum() / ink.sum() == pytest.approx(20 + 10, abs=0.1)
     assert moved[0, 0] == 255
+
+
+@needs_shared
+def test_the_real_drawings():
+    config = configure(SHARED, classes=100, copies=1)
+    config.data.resolution = 32
+    dataset = load_dataset(config)
+    assert dataset.split == "small1+small2"
+    assert dataset.images.shape == (2000, 32, 32, 1)
+    np.testing.assert_array_equal(dataset.class_sizes, [20] * 100)
+    assert any(note.startswith("100 of 242 characters") for note in dataset.notes)
+    # Ink on paper: white corners, strokes that stay dark through the reduction.
+    assert dataset.pixels.maximum == 255
+    assert dataset.pixels.minimum < 30
+    assert np.median(dataset.images[:, 0, 0, 0]) == 255

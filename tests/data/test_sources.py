@@ -5,8 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from mpcc_jax.data import load_dataset
-from mpcc_jax.data import sources as loading
+from mpcc_jax.data import load_dataset, sources
 from mpcc_jax.data.dataset import Block, Reader
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
@@ -22,9 +21,9 @@ def test_unknown_name_lists_the_known_ones():
 def test_blocks_come_in_order_whatever_thread_is_first():
     def read(start, stop):
         time.sleep(0.02 if start == 0 else 0.0)
-        return Block(np.full((stop - start, 1, 1, 1), start // loading.READ_BLOCK, np.uint8))
+        return Block(np.full((stop - start, 1, 1, 1), start // sources.READ_BLOCK, np.uint8))
 
-    blocks = list(loading.read_blocks(Reader(3 * loading.READ_BLOCK - 1, 1, read), 3))
+    blocks = list(sources.read_blocks(Reader(3 * sources.READ_BLOCK - 1, 1, read), 3))
     assert [len(block.images) for block in blocks] == [512, 512, 511]
     assert [block.images[0, 0, 0, 0] for block in blocks] == [0, 1, 2]
 
@@ -37,7 +36,7 @@ def test_a_failing_block_stops_the_reading():
         raise DataError("broken")
 
     with pytest.raises(DataError, match="broken"):
-        list(loading.read_blocks(Reader(100 * loading.READ_BLOCK, 1, read), 2))
+        list(sources.read_blocks(Reader(100 * sources.READ_BLOCK, 1, read), 2))
     assert len(seen) <= 4
 
 

@@ -1,16 +1,19 @@
 """Prepared TensorFlow Datasets: which version and split is read, and what is said if there is none."""
 
+import hashlib
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from mpcc_jax.data import load_dataset, prepare_dataset
-from mpcc_jax.data.tfds import find_prepared
+from mpcc_jax.data.tfds import download, find_prepared
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
-from tests.tfds_data import prepare_labelled
+from tests.tfds_data import SHARED, needs_shared, prepare_labelled
 
 SIZES = {"train": 24, "test": 12}
 
@@ -85,7 +88,7 @@ def test_missing_data_says_where_it_looked_and_what_prepares_it(tmp_path):
         load(tmp_path, "cifar10")
     message = str(raised.value)
     assert f"looked in {tmp_path / 'cifar10'}" in message
-    assert message.endswith(f"python launch.py --mode=prepare --config configs/cifar10.py --config.data.dir={tmp_path}")
+    assert message.endswith(f"python launch.py prepare --config configs/cifar10.py --config.data.dir={tmp_path}")
     assert "\n" not in message
     with pytest.raises(DataError, match=r"--config configs/folder.py --config.data.name=tfds:celeb_a "):
         load(tmp_path, "tfds:celeb_a")
@@ -129,3 +132,37 @@ def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch
     with pytest.raises(DataError, match=r"needs TensorFlow.*pip install -r requirements-prepare.txt"):
         prepare_dataset(config)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
+    fake = SimpleNamespace(
+        config=SimpleNamespace(set_visible_devices=lambda *_: None), errors=SimpleNamespace(OpError=KeyError)
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", fake)
+    with pytest.raises(DataError, match="TensorFlow Datasets knows no 'no_such_data'"):
+        download(tmp_path, "no_such_data")
+
+    def fail():
+        raise tfds.download.DownloadError("404\nmore lines")
+
+    monkeypatch.setattr(tfds, "builder", lambda *_, **options: SimpleNamespace(download_and_prepare=fail))
+    with pytest.raises(DataError, match=r"'mnist' could not be downloaded and prepared in .*: 404$"):
+        download(tmp_path, "mnist")
+
+
+@needs_shared
+def test_the_real_mnist():
+    dataset = load(SHARED, "mnist", split="test", resolution=32)
+    assert dataset.images.shape == (10000, 32, 32, 1)
+    np.testing.assert_array_equal(dataset.class_sizes, [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
+    assert (dataset.pixels.minimum, dataset.pixels.maximum) == (0, 255)
+    assert dataset.pixels.mean / 255 == pytest.approx(0.1325, abs=2e-3)
+
+
+@needs_shared
+def test_the_real_cifar10_comes_through_threads_as_one_by_one():
+    dataset = load(SHARED, "cifar10", split="test[:2000]", resolution=32)
+    source = tfds.data_source("cifar10", split="test[:2000]", data_dir=SHARED, download=False)
+    expected = hashlib.sha256(b"".join(source[index]["image"].tobytes() for index in range(2000))).hexdigest()
+    assert hashlib.sha256(dataset.images.tobytes()).hexdigest() == expected
+    assert dataset.class_names[:3] == ("airplane", "automobile", "bird")

@@ -13,7 +13,7 @@ from mpcc_jax.console import Display
 from mpcc_jax.data import load_dataset
 from mpcc_jax.errors import NonFiniteError
 from mpcc_jax.evaluation import generation
-from mpcc_jax.evaluation.evaluate import assess
+from mpcc_jax.evaluation.evaluate import evaluate
 from mpcc_jax.evaluation.inception_weights import InceptionWeights
 from mpcc_jax.trained_model import load
 from reproduce import __main__ as command
@@ -74,7 +74,7 @@ def test_a_run_is_trained_measured_and_recorded(trained):
     assert record["generation"] is None
 
     model = load(workdir)
-    expected = assess(model, load_dataset(model.config)).scores
+    expected = evaluate(model, load_dataset(model.config)).scores
     assert record["scores"]["reconstruction_mse"] == pytest.approx(expected["reconstruction_mse"], rel=1e-5)
 
     cell = f"| accuracy (Eq. 11), % | paper | 1 | {100 * results['accuracy_many_to_one']:.2f} |"
@@ -158,7 +158,7 @@ def test_images_are_measured_later_without_training_again(again, monkeypatch):
     folder, tables = again
     projection = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32)
 
-    def cheap_features(weights, images, resize, report=None):
+    def cheap_features(weights, images, resize, progress=None):
         images = images if hasattr(images, "shape") else np.concatenate(list(images))
         features = images.reshape(-1, 64).astype(np.float32) / 255 @ projection
         return features, features
