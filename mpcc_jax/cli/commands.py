@@ -272,6 +272,7 @@ def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: boo
 def export(workdir: str, seed: int, out: str) -> None:
     """Makes a run of its own of one seed of several."""
     export_seed(workdir, seed, out)
+    _show_written(Path(out), Display())
 
 
 def import_weights(
