@@ -1,1 +1,1 @@
-"""One file per experiment, over the defaults in `mpcc_jax.config`; the rows of tables 1 to 3 are in `tables/`."""
+"""One file per experiment, over the defaults in `mpcc_jax.config`; the rows of tables 1 to 3 are in `tables.py`."""

@@ -3,7 +3,7 @@
 The best three of the five: 67.73 +- 2.50 %. Training and test images together.
 python launch.py --config configs/cifar10.py --workdir runs/cifar10
 The authors report 12 to 24 hours on one RTX 2080 Ti for the runs of the paper. The rows of tables 1 to 3, on
-the training split alone, are in configs/tables/.
+the training split alone, are in configs/tables.py.
 """
 
 from mpcc_jax.config import default_config

@@ -5,7 +5,7 @@ import importlib
 __all__ = ["MPCC", "TrainedModel", "load", "losses", "prior", "train"]
 __version__ = "0.1.0"
 
-# Imported when they are asked for: the command line answers --help without jax, the equations need no orbax.
+# Imported when they are asked for: the command line answers --help without jax, the equations need jax alone.
 _LAZY = {
     "MPCC": "mpcc_jax.estimator",
     "TrainedModel": "mpcc_jax.trained_model",

@@ -8,10 +8,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import ml_collections
 from absl import flags
 from flax.traverse_util import flatten_dict
-from ml_collections import config_dict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
@@ -30,9 +29,9 @@ STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
 
-def default_config() -> ml_collections.ConfigDict:
+def default_config() -> ConfigDict:
     """Returns the published settings that all experiments share (section 5.3 and appendix C), locked."""
-    config = ml_collections.ConfigDict()
+    config = ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
     config.variant = "paper"  # "paper" or "released": mpcc_jax/variants.py says what differs
@@ -138,7 +137,7 @@ def default_config() -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def settings_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def settings_of(config: ConfigDict) -> dict[str, Any]:
     """Returns a configuration as JSON holds it."""
     return json.loads(config.to_json_best_effort())
 
@@ -148,7 +147,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flatten_dict(settings, sep=".")
 
 
-def resolve_conventions(config: ml_collections.ConfigDict) -> Conventions:
+def resolve_conventions(config: ConfigDict) -> Conventions:
     """Returns the variant's conventions with the fields of `config.conventions` that are set."""
     _check_choice("variant", config.variant, VARIANTS)
     overrides = {name: value for name, value in config.conventions.items() if value is not None}
@@ -215,7 +214,7 @@ _RULES = (
 )
 
 
-def validate(config: ml_collections.ConfigDict) -> None:
+def validate(config: ConfigDict) -> None:
     """Checks every field, alone and together; the error names the first that is wrong and what is allowed."""
     conventions = resolve_conventions(config)
     values = flatten(config.to_dict())
@@ -247,7 +246,7 @@ def _validate_latents(config, conventions):
         _check(config.prior.sigma_min > 0, "prior.sigma_min", config.prior.sigma_min, reason)
 
 
-def validate_data(config: ml_collections.ConfigDict, dataset: "Dataset") -> None:
+def validate_data(config: ConfigDict, dataset: "Dataset") -> None:
     """Checks the configuration against the data that it will train on."""
     count, height, width, _ = dataset.images.shape
     size, batch_size = config.data.resolution, config.training.batch_size
@@ -263,8 +262,17 @@ def validate_data(config: ml_collections.ConfigDict, dataset: "Dataset") -> None
         _check(config.model.num_clusters == classes, "model.num_clusters", config.model.num_clusters, reason)
 
 
-# What the Python code of a configuration raises most.
-_FAILURES = (AttributeError, ImportError, LookupError, NameError, OSError, SyntaxError, TypeError, ValueError)
+_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def _find_config(name: str) -> pathlib.Path:
@@ -274,7 +282,7 @@ def _find_config(name: str) -> pathlib.Path:
     raise ConfigError(f"the configuration {name!r} is not a file; the experiments are in configs/.")
 
 
-def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
     """Reads the configuration of an experiment.
 
     Args:

@@ -85,10 +85,7 @@ def build_model(
     }
     dense = _partial(SpectralDense, **spectral)
     standardize = _partial(
-        Standardize,
-        momentum=settings.batch_norm_momentum,
-        epsilon=settings.batch_norm_epsilon,
-        axis_name=axis_name,
+        Standardize, momentum=settings.batch_norm_momentum, epsilon=settings.batch_norm_epsilon, axis_name=axis_name
     )
     if config.prior.kind == "standard_normal":
         prior = StandardNormalPrior(settings.latent_dim)
@@ -150,7 +147,9 @@ def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
     return {**params, "prior": model.prior.init(keys["prior"])}, buffers
 
 
-def _apply(model, module, part, params, buffers, *inputs, train):
+def _apply(
+    model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike, train: bool
+) -> tuple[Any, Buffers]:
     """Runs one part; a training pass advances its buffers."""
     variables, advanced = {"params": params[part], **buffers[part]}, {}
     if model.rewrites.grouped_spectral_norms:
@@ -166,13 +165,7 @@ def _apply(model, module, part, params, buffers, *inputs, train):
 
 
 def generate(
-    model: Model,
-    params: Params,
-    buffers: Buffers,
-    z: Float[ArrayLike, "B J"],
-    y: Int[ArrayLike, " B"],
-    *,
-    train: bool,
+    model: Model, params: Params, buffers: Buffers, z: Float[ArrayLike, "B J"], y: Int[ArrayLike, " B"], *, train: bool
 ) -> tuple[Float[Array, "B H W C"], Buffers]:
     """Decodes latents of components y to images in [-1, 1], p(x | z, y).
 

@@ -56,6 +56,18 @@ def prepare_workdir(workdir: Path | str) -> Path:
     return path
 
 
+def new_folder(flag: str, path: Path | str) -> Path:
+    """Makes the folder that a flag names, in which nothing may be yet."""
+    path = Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"{flag} is {str(path)!r}, which cannot be made ({error.strerror}).") from error
+    if any(path.iterdir()):
+        raise WorkdirError(f"{flag} is {str(path)!r}, which is not empty. Choose another.")
+    return path
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes beside and renames, so that a kill leaves the old file or the new one."""
     partial = path.with_suffix(".partial")

@@ -1,1 +1,1 @@
-"""The paper's tables and figures again: runs, baselines and what they are compared with."""
+"""The paper's tables and figures: runs, baselines, and the comparison of both with what was published."""

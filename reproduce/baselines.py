@@ -1,7 +1,6 @@
 """What classical methods make of the same images: k-means, Gaussian mixtures and spectral clustering of scikit-learn.
 
-python -m reproduce.baselines --datasets=digits,mnist [--resolution=16] [--seeds=5] [--data_dir=DIR]
-    [--out=results] [--force]
+python -m reproduce.baselines --datasets=digits,mnist [--resolution=16] [--seeds=5] [--data_dir=DIR] [--out=results]
 
 Data, split, resolution and scores are those of our runs, K the number of classes. Labels score and do nothing else.
 Every fit is written to OUT/baselines/DATASET_RESOLUTION.json as soon as it is done; what is there is not fitted again.
@@ -12,67 +11,108 @@ import argparse
 import datetime
 import importlib.metadata
 import itertools
-import json
 import os
-import pathlib
+import re
 import sys
 import time
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
+from jaxtyping import Float, Int, UInt8
+from sklearn.base import ClusterMixin
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_info
 
-from mpcc_jax.cli.outputs import check_output
 from mpcc_jax.config import default_config, validate
-from mpcc_jax.data import load_dataset
-from mpcc_jax.data.cache import file_name
-from mpcc_jax.errors import ConfigError, DataError, WorkdirError
-from mpcc_jax.evaluation.scores import clustering_scores, over_seeds
-from mpcc_jax.workdir import write_json
-from reproduce.classical import METHODS, reduce_images
-from reproduce.errors import ReproduceError
-from reproduce.provenance import processor_name
+from mpcc_jax.data import Dataset, load_dataset
+from mpcc_jax.errors import DataError, InputError, MPCCError
+from mpcc_jax.evaluation.scores import clustering_scores
+from mpcc_jax.workdir import prepare_workdir, write_json
+from reproduce.markdown import group_baselines, render_clustering
+from reproduce.runs import processor_name, read_json
 
 RESOLUTIONS = {"digits": 8}  # as in configs/; all other experiments have the default's
-KEY = ("method", "seed")
-REQUIRED = {*KEY, "title", "count", "scores", "processor_seconds", "data"}
-DATA = ("name", "version", "split", "count", "shape", "range")
-SCORES = {
-    "accuracy_many_to_one": "many to one (Eq. 11)",
-    "accuracy_one_to_one": "one to one",
-    "nmi": "NMI",
-    "ari": "ARI",
+MAX_COMPONENTS = 50
+VARIANCE = 0.95
+
+
+class Method(NamedTuple):
+    """A way to cluster.
+
+    Attributes:
+      settings: of the estimator, by scikit-learn's names.
+      reduced: whether it sees principal components, not pixels.
+      sample: at most so many images, drawn by the seed; None is all.
+    """
+
+    title: str
+    estimator: type[ClusterMixin | GaussianMixture]
+    settings: dict
+    reduced: bool = False
+    sample: int | None = None
+
+
+_KMEANS = {"n_init": 10, "max_iter": 1000}
+_MIXTURE = {"n_init": 1, "init_params": "kmeans", "max_iter": 1000}
+_SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": 10, "n_init": 10}
+METHODS = {
+    "kmeans_pixels": Method("k-means, pixels", KMeans, _KMEANS),
+    "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, reduced=True),
+    "gaussian_mixture_full": Method(
+        "Gaussian mixture, full covariance, PCA", GaussianMixture, {"covariance_type": "full", **_MIXTURE}, reduced=True
+    ),
+    "gaussian_mixture_diagonal": Method(
+        "Gaussian mixture, diagonal covariance, PCA",
+        GaussianMixture,
+        {"covariance_type": "diag", **_MIXTURE},
+        reduced=True,
+    ),
+    "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),
 }
 
 
-def measure(name, images, labels, num_clusters, seed):
-    """Fits a method to images, and then scores it against labels.
+def flatten_images(images: UInt8[np.ndarray, "N H W C"]) -> Float[np.ndarray, "N D"]:
+    """Makes features in [0, 1] of pixels."""
+    return images.reshape(len(images), -1) / np.float32(255.0)
 
-    Args:
-      name: one of `METHODS`.
-      images: uint8, [N, H, W, C].
-      labels: integers, [N].
-      num_clusters: K.
-      seed: of the method, and of its sample.
 
-    Returns:
-      A record that JSON can hold: method, title, settings, seed, count, scores, seconds, processor_seconds, warnings.
-    """
+def reduce_images(images: UInt8[np.ndarray, "N H W C"], seed: int) -> tuple[Float[np.ndarray, "N D"], dict]:
+    """Finds principal components, 50 or as many as hold 95 % of the variance, and says how many and why."""
+    pixels = flatten_images(images)
+    pca = PCA(min(MAX_COMPONENTS, *pixels.shape), random_state=seed)
+    features = pca.fit_transform(pixels)
+    shares = np.cumsum(pca.explained_variance_ratio_)
+    enough = shares[-1] >= VARIANCE
+    count = int(np.searchsorted(shares, VARIANCE)) + 1 if enough else len(shares)
+    limit = f"{VARIANCE:.0%} of the variance" if enough else f"{count} components"
+    facts = {"components": count, "variance": float(shares[count - 1]), "limit": limit}
+    return features[:, :count].astype(np.float64), facts
+
+
+def measure(
+    name: str, images: UInt8[np.ndarray, "N H W C"], labels: Int[np.ndarray, " N"], num_clusters: int, seed: int
+) -> dict:
+    """Fits a method to images, of which it sees no labels, scores its clusters against labels, and returns a record."""
     method = METHODS[name]
-    if method.sample is not None and len(images) > method.sample:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(images), method.sample, replace=False))
-        images, labels = images[chosen], labels[chosen]
     settings = {**method.settings, "num_clusters": num_clusters}
     if method.sample is not None:
         settings["sample"] = method.sample
-    started, worked = time.perf_counter(), time.process_time()
+        if len(images) > method.sample:
+            chosen = np.sort(np.random.default_rng(seed).choice(len(images), method.sample, replace=False))
+            images, labels = images[chosen], labels[chosen]
+    started, processor_started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        clusters = method.fit(images, num_clusters, seed)
-    seconds, processor_seconds = time.perf_counter() - started, time.process_time() - worked
-    if method.reduced:
-        features, variance, rule = reduce_images(images, seed)
-        settings["pca"] = {"components": features.shape[1], "variance": variance, "limit": rule}
+        features = flatten_images(images)
+        if method.reduced:
+            features, settings["pca"] = reduce_images(images, seed)
+        clusters = method.estimator(num_clusters, random_state=seed, **method.settings).fit_predict(features)
     return {
         "method": name,
         "title": method.title,
@@ -80,135 +120,45 @@ def measure(name, images, labels, num_clusters, seed):
         "seed": seed,
         "count": len(images),
         "scores": clustering_scores(labels, clusters),
-        "seconds": seconds,
-        "processor_seconds": processor_seconds,
+        "seconds": time.perf_counter() - started,
+        "processor_seconds": time.process_time() - processor_started,
         "warnings": sorted({f"{warning.category.__name__}: {warning.message}" for warning in caught}),
     }
 
 
-def describe_hardware():
-    """The processor and how much of it scikit-learn may use.
-
-    Returns:
-      A dictionary that JSON can hold.
-    """
-    import sklearn.cluster  # noqa: F401 (loads the libraries whose threads are counted)
-    from threadpoolctl import threadpool_info
-
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": max(pool["num_threads"] for pool in threadpool_info()),
-    }
+def baselines_path(out: Path, name: str, resolution: int) -> Path:
+    """Returns where the records of a data set are."""
+    name = re.sub(r"[^\w.+-]+", "_", f"{name}_{resolution}")
+    return out / "baselines" / f"{name}.json"
 
 
-def read_records(path):
-    """Records that have been written before.
-
-    Args:
-      path: `pathlib.Path` of the file.
-
-    Returns:
-      A list; empty if there is no file.
-
-    Raises:
-      ReproduceError: if it is damaged.
-    """
-    if not path.exists():
-        return []
-    try:
-        records = json.loads(path.read_text())
-        complete = isinstance(records, list) and all(record.keys() >= REQUIRED for record in records)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReproduceError(f"{path} cannot be read ({error}). Move it away.") from error
-    if not complete:
-        raise ReproduceError(f"{path} does not hold records of baselines. Move it away.")
-    return records
-
-
-def markdown_table(records):
-    """Mean ± sample standard deviation over seeds.
-
-    Args:
-      records: of one data set.
-
-    Returns:
-      Lines of Markdown.
-    """
-    lines = [
-        f"| method | images | seeds | {' | '.join(SCORES.values())} | processor s |",
-        "|---" * (len(SCORES) + 4) + "|",
-    ]
-    for name, method in METHODS.items():
-        found = [record for record in records if record["method"] == name]
-        if found:
-            members = [{**record["scores"], "work": record["processor_seconds"]} for record in found]
-            cells = [_cell(members, score, ".3f") for score in SCORES] + [_cell(members, "work", ".1f")]
-            lines.append(f"| {method.title} | {found[0]['count']} | {len(found)} | {' | '.join(cells)} |")
-    return lines
-
-
-def _cell(members, name, digits):
-    if len(members) == 1:
-        return f"{members[0][name]:{digits}}"
-    table = over_seeds(members)
-    return f"{table['mean'][name]:{digits}} ± {table['sd'][name]:{digits}}"
-
-
-def _key(record):
-    return tuple(record[name] for name in KEY)
-
-
-def run(dataset, path, seeds, *, force=False, report=print):
-    """Fits all methods that have not been fitted, and writes each result at once.
-
-    Args:
-      dataset: the `Dataset`, with labels.
-      path: `pathlib.Path` of the file of results.
-      seeds: integers.
-      force: whether to fit again what is there.
-      report: called with a line for every fit.
-
-    Returns:
-      The records of this data.
-
-    Raises:
-      ReproduceError: if there are no labels, or the file is damaged.
-    """
+def fit_missing(dataset: Dataset, path: Path, seeds: Iterable[int]) -> list[dict]:
+    """Fits all methods that have no record, writes each record at once, and returns all of this data."""
     if dataset.labels is None:
-        raise ReproduceError(f"{dataset.name!r} has no labels, so there is nothing to score clusters against.")
-    facts, records = dataset.facts(), read_records(path)
-    data = {name: facts[name] for name in DATA}
-    context = {
+        raise DataError(f"{dataset.name!r} has no labels, so there is nothing to score clusters against.")
+    facts, records = dataset.facts(), read_json(path) or []
+    data = {name: facts[name] for name in ("name", "version", "split", "count", "shape", "range")}
+    threads = max(pool["num_threads"] for pool in threadpool_info())
+    provenance = {
         "data": data,
-        "hardware": describe_hardware(),
+        "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "threads": threads},
         "versions": {name: importlib.metadata.version(name) for name in ("scikit-learn", "numpy", "scipy")},
         "date": datetime.date.today().isoformat(),
     }
-    images, num_clusters = np.asarray(dataset.images), len(np.unique(dataset.labels))
-    finished = set() if force else {_key(record) for record in records if record["data"] == data}
+    finished = {(record["method"], record["seed"]) for record in records if record["data"] == data}
     for name, seed in itertools.product(METHODS, seeds):
         if (name, seed) in finished:
             continue
-        record = measure(name, images, dataset.labels, num_clusters, seed) | context
-        records = [old for old in records if _key(old) != (name, seed)] + [record]
+        record = measure(name, np.asarray(dataset.images), dataset.labels, len(np.unique(dataset.labels)), seed)
+        records = [old for old in records if (old["method"], old["seed"]) != (name, seed)] + [record | provenance]
         write_json(path, records)
-        accuracy = record["scores"]["accuracy_many_to_one"]
-        report(f"{dataset.name}, {record['title']}, seed {seed}: {accuracy:.4f}, {record['seconds']:.1f} s")
+        accuracy, seconds = record["scores"]["accuracy_many_to_one"], record["processor_seconds"]
+        print(f"{dataset.name}, {record['title']}, seed {seed}: {accuracy:.4f}, {seconds:.1f} processor s")
     return [record for record in records if record["data"] == data]
 
 
-def load(name, resolution, data_dir):
-    """The images of an experiment.
-
-    Args:
-      name: as `config.data.name`.
-      resolution: pixels of the side; None is that of the experiment.
-      data_dir: of prepared TensorFlow Datasets, or "".
-
-    Returns:
-      A `Dataset`.
-    """
+def load_images(name: str, resolution: int | None, data_dir: str) -> Dataset:
+    """Loads the images of an experiment, at its resolution unless another is given."""
     config = default_config()
     config.data.update({"name": name, "dir": data_dir})
     config.data.resolution = resolution or RESOLUTIONS.get(name, config.data.resolution)
@@ -216,28 +166,28 @@ def load(name, resolution, data_dir):
     return load_dataset(config)
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; mistakes of the user end in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", default="digits", help="names of data sets, with commas between")
     parser.add_argument("--resolution", type=int, help="pixels of the side; that of the experiment otherwise")
     parser.add_argument("--seeds", type=int, default=5, help="how many: 0, 1, ...")
     parser.add_argument("--data_dir", default="", help="where TFDS data is")
-    parser.add_argument("--out", default="results")
-    parser.add_argument("--force", action="store_true", help="fit again what is there")
+    parser.add_argument("--out", type=Path, default="results")
     given = parser.parse_args(arguments)
     logging.set_verbosity(logging.ERROR)  # TFDS recommends OpenCV, though Pillow decodes the same pixels
     try:
         if given.seeds < 1:
-            raise ReproduceError(f"--seeds is {given.seeds}; allowed: 1 or more.")
-        datasets = [load(name, given.resolution, given.data_dir) for name in given.datasets.split(",")]
+            raise InputError(f"--seeds is {given.seeds}; allowed: 1 or more.")
+        datasets = [load_images(name, given.resolution, given.data_dir) for name in given.datasets.split(",")]
         for dataset in datasets:
             size = dataset.images.shape[1]
-            path = pathlib.Path(given.out) / "baselines" / f"{file_name(f'{dataset.name}_{size}')}.json"
-            records = run(dataset, check_output(path, is_file=True), range(given.seeds), force=given.force)
-            print("", f"{dataset.name}, {len(dataset.images)} images of {size} x {size} pixels", "", sep="\n")
-            print(*markdown_table(records), "", sep="\n")
-    except (ConfigError, DataError, ReproduceError, WorkdirError) as error:
+            path = baselines_path(given.out.expanduser(), dataset.name, size)
+            prepare_workdir(path.parent)
+            records = fit_missing(dataset, path, range(given.seeds))
+            label = f"{dataset.name}, {size}x{size}"
+            print("", *render_clustering(group_baselines(label, records)), "", sep="\n")
+    except MPCCError as error:
         sys.exit(f"error: {error}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros (before, after) each spatial axis
 
@@ -22,10 +22,15 @@ THIN = 8
 
 
 def convolve(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding, stride: int = 1
+    x: Float[ArrayLike, "B H W C"], kernel: Float[ArrayLike, "h w C F"], padding: Padding, stride: int = 1
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates with the gradients that XLA derives."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def gradients_of(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    """Makes the function of (x, kernel, cotangent) that XLA derives for the two gradients."""
+    return lambda x, kernel, cotangent: jax.vjp(function, x, kernel)[1](cotangent)
 
 
 @functools.cache
@@ -55,19 +60,19 @@ def separable_convolve(padding: Padding, stride: int = 1) -> Callable[[Array, Ar
     return separable
 
 
-def _shift(x, rows, columns, height, width):
+def _shift(x: ArrayLike, rows: int, columns: int, height: int, width: int) -> Array:
     """Of x [B, H, W, C] what lies from (rows, columns) on, as [B, height, width, C]; else zeros."""
     config = [(0, 0, 0), (-rows, height - x.shape[1] + rows, 0), (-columns, width - x.shape[2] + columns, 0), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _contract(a, b):
+def _contract(a: ArrayLike, b: ArrayLike) -> Array:
     """Sum over all axes but the last: [..., C] and [..., F] to [C, F]."""
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
 
 
 def kernel_gradient(
-    x: Float[Array, "B H W C"],
+    x: Float[ArrayLike, "B H W C"],
     kernel_shape: tuple[int, int, int, int],
     padding: Padding,
     cotangent: Float[Array, "B H_out W_out F"],
@@ -93,7 +98,7 @@ def kernel_gradient(
     return jnp.stack(products).reshape(width, channels, height, features).transpose(2, 0, 1, 3)
 
 
-def _gradients_on_cpu(x, kernel, cotangent, *, padding):
+def _gradients_on_cpu(x: Array, kernel: Array, cotangent: Array, *, padding: Padding) -> tuple[Array, Array]:
     transposed_padding = tuple(
         (size - 1 - low, size - 1 - high) for (low, high), size in zip(padding, kernel.shape[:2], strict=True)
     )
@@ -102,25 +107,21 @@ def _gradients_on_cpu(x, kernel, cotangent, *, padding):
     return input_gradient, kernel_gradient(x, kernel.shape, padding, cotangent)
 
 
-def _gradients_by_xla(x, kernel, cotangent, *, padding):
-    return jax.vjp(lambda x, kernel: convolve(x, kernel, padding), x, kernel)[1](cotangent)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _differentiable_convolve(x, kernel, padding):
+def _differentiable_convolve(x: ArrayLike, kernel: ArrayLike, padding: Padding) -> Array:
     return separable_convolve(padding)(x, kernel)
 
 
-def _forward(x, kernel, padding):
+def _forward(x: ArrayLike, kernel: ArrayLike, padding: Padding) -> tuple[Array, tuple[ArrayLike, ArrayLike]]:
     return separable_convolve(padding)(x, kernel), (x, kernel)
 
 
-def _backward(padding, residuals, cotangent):
+def _backward(padding: Padding, residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     return lax.platform_dependent(
         *residuals,
         cotangent,
         cpu=functools.partial(_gradients_on_cpu, padding=padding),
-        default=functools.partial(_gradients_by_xla, padding=padding),
+        default=gradients_of(functools.partial(convolve, padding=padding)),
     )
 
 
@@ -128,7 +129,7 @@ _differentiable_convolve.defvjp(_forward, _backward)
 
 
 def conv2d(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
+    x: Float[ArrayLike, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates images with stride 1; without `padding` height and width stay (odd h and w)."""
     if kernel.shape[:2] == (1, 1):

@@ -13,14 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from mpcc_jax.networks.convolution import conv2d
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
-def _normalise(vector, epsilon):
+def _normalise(vector: Array, epsilon: float) -> Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
 
 
@@ -88,7 +88,7 @@ class SpectralLayer(nn.Module):
             u.value, stored_sigma.value = new_u, jax.lax.stop_gradient(sigma)
         return self.rounded(kernel)
 
-    def rounded(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def rounded(self, x: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
         """Casts to `dtype`."""
         return x if self.dtype is None else x.astype(self.dtype)
 
@@ -110,7 +110,7 @@ class SpectralConv(SpectralLayer):
     convolve: Callable[[Array, Array], Array] = conv2d  # or that and the resampling around it in one
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
         """Convolves images."""
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features))
         return self.biased(self.convolve(self.rounded(x), self.normalised(kernel, train)), kernel[..., 0].size)
@@ -133,19 +133,21 @@ class SpectralEmbed(SpectralLayer):
     num_embeddings: int = 1
 
     @nn.compact
-    def __call__(self, y: Int[Array, " B"], train: bool) -> Float[Array, "B F"]:
+    def __call__(self, y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B F"]:
         """Looks up rows."""
         table = self.param("embedding", KERNEL_INIT, (self.num_embeddings, self.features))
         return self.biased(self.normalised(table.T, train).T[y], self.num_embeddings)
 
 
-def _kernel_matrix(layer):
+def _kernel_matrix(layer: dict[str, Array]) -> Array:
     """The kernel of a layer's parameters as a matrix whose columns u belongs to."""
     kernel = layer["embedding"].T if "embedding" in layer else layer["kernel"]
     return kernel.reshape(-1, kernel.shape[-1])
 
 
-def group_spectral_norms(params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8):
+def group_spectral_norms(
+    params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8
+) -> tuple[dict, dict]:
     """Computes the spectral norms of all layers of a network, layers of one shape as one batch.
 
     A network has many small kernels of few shapes, and a power iteration for each of them is hundreds of small
