@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not at the top: jax takes seconds, which help and wrong flags do without.
         from mpcc_jax.cli import commands
 
-        getattr(commands, command.replace("-", "_"))(**arguments)
+        path = getattr(commands, command.replace("-", "_"))(**arguments)
+        if path is not None:
+            print(f"written: {path}")
     except MPCCError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

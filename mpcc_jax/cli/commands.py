@@ -1,9 +1,10 @@
-"""The subcommands and what they print. Their keyword arguments are the flags of `mpcc_jax.cli.arguments`."""
+"""The subcommands and what they print. Arguments are flags; what is returned is the file or folder that was written."""
 
 import csv
-import json
+import itertools
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,20 +31,15 @@ from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
 from mpcc_jax.training.export_seed import export_seed
-from mpcc_jax.workdir import describe_machine, new_folder, read_run, versions, write_json
+from mpcc_jax.workdir import describe_machine, new_folder, read_run, read_settings, versions, write_json
 
 RECONSTRUCTED = 64
 OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
 SHOWN_SKIPPED = 5
 SHOWN_CLUSTERS = 30
-
-
-def _is_useful(record: logging.LogRecord) -> bool:
-    # TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
-    return not any(text in record.getMessage() for text in ("OpenCV", "Metadata file does not exist"))
-
-
-logging.getLogger("absl").addFilter(_is_useful)
+# TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
+NOISE = re.compile("OpenCV|Metadata file does not exist")
+logging.getLogger("absl").addFilter(lambda record: not NOISE.search(record.getMessage()))
 
 
 def train(
@@ -80,7 +76,7 @@ def _load_data(config: ConfigDict, display: Display) -> Dataset:
         return load_dataset(config, progress)
 
 
-def load_run_data(
+def _load_run_data(
     trained: TrainedModel, workdir: str, display: Display, data_dir: str | None, num_images: int
 ) -> tuple[Dataset, slice | np.ndarray]:
     """Loads the data that a run was trained on, and chooses images to score (all if `num_images` is 0).
@@ -109,18 +105,18 @@ def _read_results(trained: TrainedModel, folder: Path) -> tuple[Path, dict[str, 
     """The file of scores, and what is in it: results.json of a finished run, otherwise one of that iteration."""
     finished = trained.iteration >= trained.config.training.iterations
     path = folder / ("results.json" if finished else f"results_at_{trained.iteration}.json")
-    return path, json.loads(path.read_text()) if path.exists() else {}
+    return path, read_settings(folder, path.name) if path.exists() else {}
 
 
 def _describe(trained: TrainedModel) -> dict[str, Any]:
     return evaluation.describe(trained, machine=describe_machine(), versions=versions())
 
 
-def evaluate(workdir: str, data_dir: str | None = None, num_images: int = 0, **options: Any) -> None:
+def evaluate(workdir: str, data_dir: str | None = None, num_images: int = 0, **options: Any) -> Path:
     """Scores a trained model on its data, and writes results.json (of an unfinished run results_at_ITERATION.json)."""
     measured = {name: options.pop(name) for name in MEASUREMENT if name in options}
     display, trained, folder = _load_model(workdir, **options)
-    dataset, chosen = load_run_data(trained, workdir, display, data_dir, num_images)
+    dataset, chosen = _load_run_data(trained, workdir, display, data_dir, num_images)
     measurement = plan_measurement(trained, display.warn, **measured)
     path, before = _read_results(trained, folder)
     results = {
@@ -132,7 +128,7 @@ def evaluate(workdir: str, data_dir: str | None = None, num_images: int = 0, **o
     }
     write_json(path, results)
     _show_scores(results, display)
-    _show_written(path, display)
+    return path
 
 
 def _shorten(texts: list[str], count: int) -> list[str]:
@@ -151,8 +147,7 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
         "data": f"{results['evaluated_images']} images of {data}",
         **describe_scores(results),
     }
-    sizes = results["cluster_sizes"]
-    rows = zip(sizes, results["majorities"] or [None] * len(sizes), strict=True)
+    rows = zip(results["cluster_sizes"], results["majorities"] or itertools.repeat(None), strict=False)
     lines = [f"{k}: {size}" + (f", {row[1]:.0%} {row[0]!r}" if row else "") for k, (size, row) in enumerate(rows)]
     facts["clusters"] = "; ".join(_shorten(lines, SHOWN_CLUSTERS))
     generation = results["generation"] or {}
@@ -161,11 +156,7 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
     display.console.print(table("Evaluation", facts))
 
 
-def _show_written(path: Path, display: Display) -> None:
-    display.line(f"written: {path}")
-
-
-def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> None:
+def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> Path:
     """Computes the reference statistics of a configuration's data, for FID and KID."""
     display, settings = Display(), load_config(config, overrides)
     validate(settings)
@@ -176,13 +167,13 @@ def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> No
     if reference.inception_score is not None:
         facts["Inception Score"] = _spread(reference.inception_score._asdict())
     display.console.print(table("Reference statistics", facts))
-    _show_written(path, display)
+    return path
 
 
-def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **model: Any) -> None:
+def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **model: Any) -> Path:
     """Writes report.html and its figures, with FID and the like if `evaluate` has measured them."""
     display, trained, folder = _load_model(workdir, **model)
-    dataset, chosen = load_run_data(trained, workdir, display, data_dir, num_images)
+    dataset, chosen = _load_run_data(trained, workdir, display, data_dir, num_images)
     environment, results = _describe(trained), _read_results(trained, folder)[1]
     same = all(results.get(name) == environment[name] for name in ("iteration", "seed", "generator"))
     several = trained.config.num_seeds > 1
@@ -192,13 +183,13 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         dataset,
         chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
-        generation=results.get("generation") if same else None,
+        generation=results["generation"] if same else None,
         history=read_history(Path(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,
     )
     write_page(findings, folder)
-    _show_written(folder / "report.html", display)
+    return folder / "report.html"
 
 
 def _read_pictures(images: str, trained: TrainedModel, skip_bad: bool, display: Display) -> ImageFiles:
@@ -211,7 +202,7 @@ def _read_pictures(images: str, trained: TrainedModel, skip_bad: bool, display: 
 
 def predict(
     workdir: str, images: str, out: str | None = None, copy_to: str | None = None, skip_bad: bool = False, **model: Any
-) -> None:
+) -> Path:
     """Clusters pictures: writes a CSV file with path, cluster, probability and log_prob (nats)."""
     display, trained, folder = _load_model(workdir, **model)
     copies = new_folder("--copy_to", copy_to) if copy_to else None
@@ -226,10 +217,10 @@ def predict(
         writer.writerows([name, cluster, f"{share:.6f}", f"{density:.4f}"] for name, cluster, share, density in rows)
     sizes = np.bincount(clusters, minlength=trained.num_clusters)
     display.line(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}")
-    _show_written(path, display)
     if copies:
         copy_by_cluster(files, Path(images).expanduser(), clusters, trained.num_clusters, copies)
-        _show_written(copies, display)
+        display.line(f"copied into {copies}")
+    return path
 
 
 def generate(
@@ -240,18 +231,18 @@ def generate(
     key: int = 0,
     out: str | None = None,
     **model: Any,
-) -> None:
+) -> Path:
     """Writes new images: a sheet (.png), arrays (.npz: images, clusters, latents), or a new folder of PNG files."""
-    display, trained, folder = _load_model(workdir, **model)
+    _, trained, folder = _load_model(workdir, **model)
     path = check_output(out or folder / "generated.png")
     z, y = trained.draw(key, num_images, cluster, truncation)
     images = to_uint8(trained.decode(z, y))
     names = [f"{index:06}_cluster_{component}" for index, component in enumerate(y)]
     write_images(path, images, names, images=images, clusters=y, latents=z)
-    _show_written(path, display)
+    return path
 
 
-def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: bool = False, **model: Any) -> None:
+def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: bool = False, **model: Any) -> Path:
     """Writes G(E(x)) of pictures as `generate` does, on a sheet beside x, and prints the mean squared error."""
     display, trained, folder = _load_model(workdir, **model)
     path = check_output(out or folder / "reconstructed.png")
@@ -267,26 +258,22 @@ def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: boo
     sheet = pairs if path.suffix == ".png" else decoded
     write_images(path, sheet, names, originals=originals, reconstructions=decoded, clusters=clusters)
     display.line(f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])")
-    _show_written(path, display)
+    return path
 
 
-def export(workdir: str, seed: int, out: str) -> None:
+def export(workdir: str, seed: int, out: str) -> Path:
     """Makes a run of its own of one seed of several."""
-    iteration = export_seed(workdir, seed, out)
-    Display().line(f"seed {seed} of {workdir} after {iteration} iterations: {out}")
+    export_seed(workdir, seed, out)
+    return Path(out)
 
 
 def import_weights(
     config: str, released_dir: str, workdir: str, overrides: Sequence[str] = (), iteration: int = 0
-) -> None:
+) -> Path:
     """Makes a run of the authors' weights."""
-    display = Display()
-    path = import_released(released_dir, workdir, load_config(config, overrides), iteration, display.warn)
-    _show_written(path, display)
+    return import_released(released_dir, workdir, load_config(config, overrides), iteration, Display().warn)
 
 
-def export_weights(workdir: str, out: str, file_format: str = "npz", **options: Any) -> None:
+def export_weights(workdir: str, out: str, file_format: str = "npz", **options: Any) -> Path:
     """Writes a run as the authors' weights."""
-    display = Display()
-    path = export_released(workdir, out, file_format, display.warn, **options)
-    _show_written(path, display)
+    return export_released(workdir, out, file_format, Display().warn, **options)

@@ -42,6 +42,7 @@ def test_predict_writes_a_table_and_copies(run, pictures, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "left out, since they cannot be read: bad.png" in output
     assert "6 images, by cluster: " in output
+    assert f"written: {out}" in output
     rows = list(csv.DictReader(out.read_text().splitlines()))
     images = SMALL_IMAGES[[int(row["path"].rpartition("/")[2][:-4]) for row in rows]]
     encoding = load(run).encode(images)
