@@ -157,13 +157,13 @@ class StreamLoader(_Loader):
 
     def __post_init__(self) -> None:
         cpu = jax.local_devices(backend="cpu")[0]
-        keys = [jax.device_put(key, cpu) for key in self.keys]
+        keys, count = [jax.device_put(key, cpu) for key in self.keys], len(self.images)
 
         # A batch may reach across two epochs, and threads are a little apart.
         @functools.lru_cache(maxsize=4 * len(keys))
         def order(run: int, epoch: int) -> np.ndarray:
             with jax.default_device(cpu):
-                return np.asarray(epoch_order(keys[run], epoch, len(self.images)))
+                return np.asarray(epoch_order(keys[run], epoch, count))
 
         self._order = order
 

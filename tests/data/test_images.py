@@ -47,19 +47,14 @@ def test_transparency_is_laid_on_the_background():
     np.testing.assert_array_equal(np.asarray(to_8_bit(gray, 1, 255)), [[255, 20]])
 
 
-def test_palettes_are_looked_up():
+def test_gray_by_mode_or_palette():
     palette = reopened(Image.fromarray(COLOUR).quantize(256))
-    assert palette.mode == "P"
     np.testing.assert_array_equal(to_8_bit(palette, 3), palette.convert("RGB"))
-    assert not is_gray(palette)
-    assert is_gray(Image.fromarray(GRAY).quantize(256))
-
-
-@pytest.mark.parametrize(("mode", "gray"), [("1", True), ("LA", True), ("RGB", False), ("CMYK", False)])
-def test_gray_by_mode(mode, gray):
-    image = Image.new(mode, (2, 2))
-    assert is_gray(image) == gray
-    assert [to_8_bit(image, channels).mode for channels in (1, 3)] == ["L", "RGB"]
+    gray = [Image.new(mode, (2, 2)) for mode in ("1", "LA", "I;16")] + [Image.fromarray(GRAY).quantize(256)]
+    colour = [Image.new(mode, (2, 2)) for mode in ("RGB", "CMYK")] + [palette]
+    assert [is_gray(image) for image in gray + colour] == [True] * 4 + [False] * 3
+    for image in gray + colour:
+        assert [to_8_bit(image, channels).mode for channels in (1, 3)] == ["L", "RGB"]
 
 
 def test_the_crop_is_the_centred_square():

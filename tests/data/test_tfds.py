@@ -76,7 +76,6 @@ def test_versions_are_compared_as_numbers(tmp_path):
         (tmp_path / "mnist" / version).mkdir(parents=True)
         (tmp_path / "mnist" / version / "features.json").write_text("{}")
     assert find_prepared(tmp_path, "mnist").name == "10.0.0"
-    assert find_prepared(tmp_path, "mnist:9.0.0").name == "9.0.0"
     assert find_prepared(tmp_path, "mnist:8.0.0") is None
 
 
