@@ -4,13 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-# A run goes on where it stopped, so other seeds have directories of their own.
-WORKDIR ?= runs/digits$(if $(filter-out 0,$(SEED)),_seed$(SEED))
 
 .PHONY: demo test lint benchmark clean
 
 demo: $(VENV)/installed
-	$(BIN)/python launch.py --config configs/digits.py --workdir $(WORKDIR) --config.seed=$(SEED)
+	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
@@ -18,9 +16,10 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 benchmark: $(VENV)/installed
-	$(BIN)/python -m benchmarks.iteration
+	$(BIN)/python -m benchmarks.throughput --configs=mnist --precisions=float32 --num_seeds=1 --out=.cache/throughput.json
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,16 +2,21 @@
 
 import importlib
 
-from mpcc_jax import losses, prior
-
-__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior"]
+__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior", "train"]
 __version__ = "0.1.0"
 
-# Imported when they are asked for: they need packages that the equations do without.
-_LAZY = {"load": "mpcc_jax.trained_model", "TrainedModel": "mpcc_jax.trained_model", "MPCC": "mpcc_jax.estimator"}
+# Imported when they are asked for: the command line answers --help without jax, the equations need jax alone.
+_LAZY = {
+    "MPCC": "mpcc_jax.estimator",
+    "TrainedModel": "mpcc_jax.trained_model",
+    "load": "mpcc_jax.trained_model",
+    "train": "mpcc_jax.training.train",
+}
 
 
-def __getattr__(name):
+def __getattr__(name: str):
+    if name in ("losses", "prior"):
+        return importlib.import_module(f"mpcc_jax.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'mpcc_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

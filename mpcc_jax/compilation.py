@@ -11,7 +11,7 @@ _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_RED
 
 
 @functools.cache
-def _accepted(platform):
+def _accepted_options(platform: str) -> dict[str, str]:
     """The options of a platform, if this version of XLA knows them: they are experimental there."""
     if platform != "cpu":
         return {}
@@ -24,25 +24,13 @@ def _accepted(platform):
     return _CPU_OPTIONS
 
 
-def compiler_options():
-    """Options for `jax.jit` with which programs that run the networks are compiled on the default platform.
-
-    Returns:
-      A dictionary for `compiler_options`.
-    """
-    return dict(_accepted(jax.default_backend()))
+def compiler_options() -> dict[str, str]:
+    """Returns the `compiler_options` of `jax.jit` for programs that run the networks on the default platform."""
+    return dict(_accepted_options(jax.default_backend()))
 
 
-def compile_ahead(function, *arguments):
-    """Traces a function here, and begins to compile it in a thread: XLA needs neither JAX's settings nor Python's lock.
-
-    Args:
-      function: from `jax.jit`.
-      *arguments: arrays, or `jax.ShapeDtypeStruct`s.
-
-    Returns:
-      A `concurrent.futures.Future` of the compiled function.
-    """
+def compile_ahead(function: jax.stages.Wrapped, *arguments) -> concurrent.futures.Future:
+    """Traces a jitted function here and compiles it in a thread: XLA needs neither JAX's settings nor Python's lock."""
     lowered = function.lower(*arguments)
     executor = concurrent.futures.ThreadPoolExecutor(1)
     compiled = executor.submit(lowered.compile)

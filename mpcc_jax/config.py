@@ -1,17 +1,27 @@
-"""The configuration: every field with its default, and the checks that run before anything is compiled."""
+"""The configuration: every field with its default, and the rules that are checked before anything is compiled."""
 
 import dataclasses
 import importlib.util
+import json
 import math
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from mpcc_jax.errors import ConfigError
-from mpcc_jax.losses import ADVERSARIAL_LOSSES
-from mpcc_jax.networks.architecture import ARCHITECTURES
-from mpcc_jax.networks.precision import PRECISIONS
-from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
 
+if TYPE_CHECKING:
+    from mpcc_jax.data.dataset import Dataset
+
+# What the registries of losses, networks, priors and data hold; a test compares them.
+ADVERSARIAL = ("hinge", "non_saturating", "wasserstein", "least_squares")
+RESOLUTIONS = (8, 16, 32, 64, 128)
+PRECISIONS = ("float32", "tf32", "bfloat16")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
@@ -19,20 +29,13 @@ STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
 
-def default_config():
-    """The published settings that all experiments share (section 5.3 and appendix C).
-
-    Returns:
-      A locked `ml_collections.ConfigDict`; experiments in `configs/` override fields.
-    """
-    import ml_collections
-    from ml_collections.config_dict import placeholder
-
-    config = ml_collections.ConfigDict()
+def default_config() -> ConfigDict:
+    """Returns the published settings that all experiments share (section 5.3 and appendix C), locked."""
+    config = ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
     config.variant = "paper"  # "paper" or "released": mpcc_jax/variants.py says what differs
-    config.conventions = {field.name: placeholder(field.type) for field in dataclasses.fields(Conventions)}
+    config.conventions = {field.name: config_dict.placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
     config.data = {
         "name": "digits",  # one of mpcc_jax/data/sources.py, "folder:PATH", "npz:PATH" or "tfds:NAME"
@@ -92,7 +95,13 @@ def default_config():
         # "float32", "tf32" (TensorFloat-32 products on GPUs) or "bfloat16" (images and features between layers too).
         "precision": "float32",
     }
-    config.speed = dataclasses.asdict(Rewrites())  # exact rewrites, mpcc_jax/networks/rewrites.py; none changes results
+    config.speed = {  # exact rewrites, mpcc_jax/networks/rewrites.py; none changes results
+        "shortcut_first": True,
+        "pool_first": True,
+        "subpixel": True,
+        "grouped_spectral_norms": False,
+        "batched_generator": False,
+    }
     config.mesh = {
         "devices": 0,  # 0 is all of all hosts
         "shard_optimizer": False,  # optimizer states and moving averages divided over devices, not copied
@@ -121,36 +130,31 @@ def default_config():
         "every": 0,  # iterations; 0 is only at the end
         "num_images": 0,  # 0 is all, or as many as training draws if that is less, at least 2000
         "batch_size": 500,
-        "statistics": "standing",  # of the generator's batch norm; or "running" or "batch": evaluation/networks.py
+        "statistics": "standing",  # of the generator's batch norm; or "running" or "batch": evaluation/encode.py
         "standing_passes": 16,
         "samples_per_cluster": 16,
     }
     return config.lock()
 
 
-def resolve_conventions(config):
-    """The variant's conventions with the fields of `config.conventions` that are set.
+def settings_of(config: ConfigDict) -> dict[str, Any]:
+    """Returns a configuration as JSON holds it."""
+    return json.loads(config.to_json_best_effort())
 
-    Args:
-      config: the configuration.
 
-    Returns:
-      A `Conventions`.
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values by dotted name."""
+    return flatten_dict(settings, sep=".")
 
-    Raises:
-      ConfigError: if the variant or a convention is not one of those there are.
-    """
-    _one_of("variant", config.variant, VARIANTS)
+
+def resolve_conventions(config: ConfigDict) -> Conventions:
+    """Returns the variant's conventions with the fields of `config.conventions` that are set."""
+    _check_choice("variant", config.variant, VARIANTS)
     overrides = {name: value for name, value in config.conventions.items() if value is not None}
     for name, choices in CHOICES.items():
         if name in overrides:
-            _one_of(f"conventions.{name}", overrides[name], choices)
+            _check_choice(f"conventions.{name}", overrides[name], choices)
     return dataclasses.replace(VARIANTS[config.variant], **overrides)
-
-
-def _one_of(field, value, allowed):
-    if value not in allowed:
-        raise ConfigError(f"config.{field} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")
 
 
 def _check(condition, field, value, allowed):
@@ -158,183 +162,155 @@ def _check(condition, field, value, allowed):
         raise ConfigError(f"config.{field} is {value!r}; allowed: {allowed}.")
 
 
-_AT_LEAST_ONE = (
-    *(f"model.{name}" for name in ("channels", "latent_dim", "num_clusters", "power_iterations")),
-    *(f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")),
-    "training.iterations_per_call",
-    "num_seeds",
-    "checkpoints.keep_last",
-    "logging.every",
-    "alarms.patience",
-    *(f"evaluation.{name}" for name in ("batch_size", "standing_passes", "samples_per_cluster")),
+def _check_choice(field, value, choices):
+    _check(value in choices, field, value, ", ".join(map(repr, choices)))
+
+
+_CHOICES = {
+    "data.resolution": RESOLUTIONS,
+    "data.placement": PLACEMENTS,
+    "model.conditioning": CONDITIONINGS,
+    "prior.kind": PRIORS,
+    "evaluation.statistics": STATISTICS,
+    "training.precision": PRECISIONS,
+    "loss.adversarial": ADVERSARIAL,
+}
+# Fields by rule: what is allowed, in words and as a test.
+_RULES = (
+    (
+        "a whole number, at least 1",
+        lambda value: value >= 1,
+        *("model.channels", "model.latent_dim", "model.num_clusters", "model.power_iterations"),
+        *("training.iterations", "training.batch_size", "training.discriminator_steps", "training.encoder_steps"),
+        *("training.iterations_per_call", "num_seeds", "checkpoints.keep_last", "logging.every", "alarms.patience"),
+        *("evaluation.batch_size", "evaluation.standing_passes", "evaluation.samples_per_cluster"),
+        "data.omniglot.copies",
+    ),
+    (
+        "a number above 0",
+        lambda value: 0 < value < math.inf,
+        *("training.learning_rate", "training.prior_learning_rate", "training.epsilon"),
+        *("model.spectral_epsilon", "model.batch_norm_epsilon"),
+    ),
+    (
+        "0 or more",
+        lambda value: value >= 0,
+        *("seed", "prior.sigma_min", "loss.prior_weight", "ema.start", "mesh.devices", "logging.images_every"),
+        *("evaluation.every", "evaluation.num_images", "checkpoints.every", "checkpoints.keep_every"),
+        *("alarms.after", "alarms.sigma_floor_ratio", "alarms.sigma_max", "alarms.discriminator_loss"),
+        *("data.threads", "data.omniglot.rotation", "data.omniglot.shift", "data.omniglot.seed"),
+    ),
+    (
+        "a number from 0 up to, not including, 1",
+        lambda value: 0 <= value < 1,
+        *("training.beta1", "training.beta2", "ema.decay", "data.omniglot.shear", "data.omniglot.scale"),
+    ),
+    ("a number above 0, at most 1", lambda value: 0 < value <= 1, "model.batch_norm_momentum"),
+    ("a probability from 0 to 1", lambda value: 0 <= value <= 1, "data.omniglot.probability"),
+    ("0 (found out), 1 (gray) or 3 (RGB)", lambda value: value in (0, 1, 3), "data.channels"),
+    ("a gray level from 0 to 255", lambda value: 0 <= value <= 255, "data.background"),
+    ("2 or more", lambda value: value >= 2, "data.omniglot.classes"),
+    ("below 2^31", lambda value: value < 2**31, "training.iterations"),
 )
-_POSITIVE = (
-    *(f"training.{name}" for name in ("learning_rate", "prior_learning_rate", "epsilon")),
-    *(f"model.{name}" for name in ("spectral_epsilon", "batch_norm_epsilon")),
-)
-_NOT_NEGATIVE = (
-    "prior.sigma_min",
-    "loss.prior_weight",
-    "ema.start",
-    "evaluation.every",
-    "evaluation.num_images",
-    "seed",
-    "checkpoints.every",
-    "checkpoints.keep_every",
-    "logging.images_every",
-    *(f"alarms.{name}" for name in ("after", "sigma_floor_ratio", "sigma_max", "discriminator_loss")),
-    "mesh.devices",
-)
-_DATA = (
-    ("data.channels", lambda value: value in (0, 1, 3), "0 (found out), 1 (gray) or 3 (RGB)"),
-    ("data.background", lambda value: 0 <= value <= 255, "a gray level from 0 to 255"),
-    ("data.threads", lambda value: value >= 0, "0 (one per core) or more"),
-    ("data.omniglot.classes", lambda value: value >= 2, "2 or more"),
-    ("data.omniglot.copies", lambda value: value >= 1, "1 or more"),
-    ("data.omniglot.shear", lambda value: 0 <= value < 1, "a slope from 0 up to, not including, 1"),
-    ("data.omniglot.scale", lambda value: 0 <= value < 1, "a fraction from 0 up to, not including, 1"),
-    ("data.omniglot.probability", lambda value: 0 <= value <= 1, "a probability from 0 to 1"),
-    *((f"data.omniglot.{name}", lambda value: value >= 0, "0 or more") for name in ("rotation", "shift", "seed")),
-)
-_FRACTIONS = ("training.beta1", "training.beta2", "ema.decay")
 
 
-def _value(config, field):
-    for part in field.split("."):
-        config = config[part]
-    return config
-
-
-def validate(config):
-    """Checks every field, alone and together, before any expensive work.
-
-    Args:
-      config: the configuration.
-
-    Raises:
-      ConfigError: names the first field that is wrong, its value, what is allowed and what to do.
-    """
+def validate(config: ConfigDict) -> None:
+    """Checks every field, alone and together; the error names the first that is wrong and what is allowed."""
     conventions = resolve_conventions(config)
-    for fields, holds, allowed in (
-        (_AT_LEAST_ONE, lambda value: value >= 1, "a whole number, at least 1"),
-        (_POSITIVE, lambda value: 0 < value < math.inf, "a number above 0"),
-        (_NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
-        (_FRACTIONS, lambda value: 0 <= value < 1, "a number from 0 up to, not including, 1"),
-        (["model.batch_norm_momentum"], lambda value: 0 < value <= 1, "a number above 0, at most 1"),
-    ):
+    values = flatten(config.to_dict())
+    for allowed, holds, *fields in _RULES:
         for field in fields:
-            value = _value(config, field)
-            _check(holds(value), field, value, allowed)
-    _validate_data_fields(config)
-    _one_of("model.conditioning", config.model.conditioning, CONDITIONINGS)
-    _one_of("prior.kind", config.prior.kind, PRIORS)
-    _one_of("evaluation.statistics", config.evaluation.statistics, STATISTICS)
-    _one_of("training.precision", config.training.precision, PRECISIONS)
-    _one_of("loss.adversarial", config.loss.adversarial, ADVERSARIAL_LOSSES)
-    _validate_latents(config, conventions)
-    if config.checkpoints.best:
-        _one_of("checkpoints.best", config.checkpoints.best, SCORES)
-        _check(
-            config.evaluation.every > 0,
-            "evaluation.every",
-            config.evaluation.every,
-            "above 0, because checkpoints.best chooses by what is scored on the way",
-        )
-    _check(config.training.iterations < 2**31, "training.iterations", config.training.iterations, "below 2^31")
-
-
-def _validate_data_fields(config):
-    for field, holds, allowed in _DATA:
-        value = _value(config, field)
-        _check(holds(value), field, value, allowed)
-    _one_of("data.resolution", config.data.resolution, ARCHITECTURES)
-    _one_of("data.placement", config.data.placement, PLACEMENTS)
+            _check(holds(values[field]), field, values[field], allowed)
+    for field, choices in _CHOICES.items():
+        _check_choice(field, values[field], choices)
     padding = config.data.crop_padding
     _check(0 <= padding < config.data.resolution, "data.crop_padding", padding, "0 or more, below data.resolution")
+    _validate_latents(config, conventions)
+    if config.checkpoints.best:
+        _check_choice("checkpoints.best", config.checkpoints.best, SCORES)
+        reason = "above 0, because checkpoints.best chooses by what is scored on the way"
+        _check(config.evaluation.every > 0, "evaluation.every", config.evaluation.every, reason)
 
 
 def _validate_latents(config, conventions):
-    chunks = len(ARCHITECTURES[config.data.resolution].generator) + 1
-    if config.model.conditioning == "split":
-        _check(
-            config.model.latent_dim % chunks == 0,
-            "model.latent_dim",
-            config.model.latent_dim,
-            f"a multiple of {chunks}, because model.conditioning 'split' at resolution {config.data.resolution} "
-            f"cuts z into {chunks} equal chunks (or choose 'shared' or 'conditional')",
-        )
+    model = config.model
+    if model.conditioning == "split":
+        chunks = int(math.log2(config.data.resolution)) - 1
+        reason = f"at least {chunks}, because model.conditioning 'split' cuts z into {chunks} chunks"
+        _check(model.latent_dim >= chunks, "model.latent_dim", model.latent_dim, reason)
     if config.prior.kind == "standard_normal":
-        _check(
-            config.model.num_clusters == 1,
-            "model.num_clusters",
-            config.model.num_clusters,
-            "1, because prior.kind 'standard_normal' has no clusters",
-        )
+        reason = "1, because prior.kind 'standard_normal' has no clusters"
+        _check(model.num_clusters == 1, "model.num_clusters", model.num_clusters, reason)
     elif conventions.sigma_floor == "clip":
-        _check(
-            config.prior.sigma_min > 0,
-            "prior.sigma_min",
-            config.prior.sigma_min,
-            "a number above 0 (the paper's is 0.5): without a floor sigma collapses",
-        )
+        reason = "a number above 0 (the paper's is 0.5): without a floor sigma collapses"
+        _check(config.prior.sigma_min > 0, "prior.sigma_min", config.prior.sigma_min, reason)
 
 
-def validate_data(config, dataset):
-    """Checks the configuration against the data that it will train on.
-
-    Args:
-      config: the configuration.
-      dataset: the `mpcc_jax.data.Dataset`.
-
-    Raises:
-      ConfigError: if they do not fit each other.
-    """
+def validate_data(config: ConfigDict, dataset: "Dataset") -> None:
+    """Checks the configuration against the data that it will train on."""
     count, height, width, _ = dataset.images.shape
-    size = config.data.resolution
-    _check(
-        (height, width) == (size, size),
-        "data.resolution",
-        size,
-        f"{height}, the height of the images (mpcc_jax.data.from_arrays resizes)",
-    )
-    _check(
-        config.training.batch_size <= count,
-        "training.batch_size",
-        config.training.batch_size,
-        f"at most {count}, the number of images in {dataset.name!r}",
-    )
+    size, batch_size = config.data.resolution, config.training.batch_size
+    reason = f"{height}, the height of the images (mpcc_jax.data.from_arrays resizes)"
+    _check((height, width) == (size, size), "data.resolution", size, reason)
+    reason = f"at most {count}, the number of images in {dataset.name!r}"
+    _check(batch_size <= count, "training.batch_size", batch_size, reason)
     if config.training.conditional:
-        _check(
-            dataset.labels is not None,
-            "training.conditional",
-            True,
-            f"False, because {dataset.name!r} has no labels to be used as y",
-        )
+        reason = f"False, because {dataset.name!r} has no labels to be used as y"
+        _check(dataset.labels is not None, "training.conditional", True, reason)
         classes = int(dataset.labels.max()) + 1
-        _check(
-            config.model.num_clusters == classes,
-            "model.num_clusters",
-            config.model.num_clusters,
-            f"{classes}, the number of classes, because training.conditional uses the labels as y",
-        )
+        reason = f"{classes}, the number of classes, because training.conditional uses the labels as y"
+        _check(config.model.num_clusters == classes, "model.num_clusters", config.model.num_clusters, reason)
 
 
-def load_config(path):
-    """Reads an experiment's configuration.
+_FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+
+def _find_config(name: str) -> pathlib.Path:
+    for path in (pathlib.Path(name).expanduser(), pathlib.Path("configs", f"{name}.py")):
+        if path.is_file():
+            return path
+    raise ConfigError(f"the configuration {name!r} is not a file; the experiments are in configs/.")
+
+
+def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads the configuration of an experiment.
 
     Args:
-      path: of its file, which has a `get_config`.
-
-    Returns:
-      The configuration.
+      path: of a Python file with a function `get_config`, or the name of one in configs/. Text after a colon is passed
+        to the function.
+      overrides: of fields, each as "--config.FIELD=VALUE".
 
     Raises:
-      ConfigError: if there is no such file.
+      ConfigError: if there is no such file, field or value, or the file cannot be used.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise ConfigError(f"the configuration {str(path)!r} is not a file; the experiments are in configs/.")
-    spec = importlib.util.spec_from_file_location("experiment", path)
+    name, *argument = str(path).split(":", 1)
+    file = _find_config(name)
+    spec = importlib.util.spec_from_file_location("experiment", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*argument)
+    except _FAILURES as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{file} is not a configuration that works ({type(error).__name__}: {text}).") from error
+    argv, values = ["", *overrides], flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
+    except (AttributeError, LookupError) as error:
+        while error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]
+        raise ConfigError(f"the configuration has no field {' '.join(str(error.args[0]).split())}.") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: {str(error).rstrip('.')}.") from error
+    return holder.value

@@ -1,18 +1,23 @@
-"""What a person sees in the terminal: the machine, the data, the model, a progress bar, the scores."""
+"""What training prints in the terminal: the run, the data, a progress bar, the scores."""
 
 import contextlib
-import importlib.metadata
 import math
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import chex
 import jax
-import numpy as np
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mpcc_jax.training.state import state_shapes
+from mpcc_jax.data.dataset import Dataset
+from mpcc_jax.training.sharding import Layout
+from mpcc_jax.workdir import describe_machine
 
 READING_PATIENCE = 5.0  # seconds between lines off a terminal
 SHOWN_METRICS = {
@@ -23,144 +28,109 @@ SHOWN_METRICS = {
     "membership_cross_entropy": "L_c",
     "prior_negative_entropy": "L_p",
 }
-
 SCORES = {
     "accuracy_many_to_one": "accuracy, many to one (Eq. 11)",
     "accuracy_one_to_one": "accuracy, one to one",
     "nmi": "normalised mutual information",
+    "ami": "adjusted mutual information",
     "ari": "adjusted Rand index",
     "mean_confidence": "mean confidence",
     "silhouette": "silhouette of the latents",
+    "prior_overlap": "overlap of the prior's closest components",
+    "reconstruction_mse": "reconstruction MSE, pixels in [-1, 1]",
+    "latent_mse": "latent MSE, summed over J",
+    "generated_cluster_accuracy": "components of generated images found again",
 }
 
 
-def versions():
-    """Versions of what numbers depend on.
-
-    Returns:
-      By name of the package.
-    """
-    return {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")}
-
-
-def describe_machine():
-    """Devices and versions.
-
-    Returns:
-      One line of text.
-    """
-    devices = jax.devices()
-    named = ", ".join(f"{name} {version}" for name, version in versions().items())
-    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}){processes}, {named}"
-
-
-def table(title, facts):
-    """Facts under a title.
-
-    Args:
-      title: text.
-      facts: texts by heading.
-
-    Returns:
-      A `rich.table.Table`.
-    """
+def table(title: str, facts: dict[str, Any]) -> Table:
+    """Returns facts under a title."""
     rows = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     for heading, text in facts.items():
-        rows.add_row(f"[bold]{heading}", str(text))
+        rows.add_row(f"[bold]{heading}", escape(str(text)))
     return rows
 
 
+def describe_scores(scores: dict[str, Any]) -> dict[str, str]:
+    """Returns the scores of one model as lines for people."""
+    facts = {text: f"{scores[name]:.4f}" for name, text in SCORES.items() if scores.get(name) is not None}
+    bound = math.log(len(scores["cluster_sizes"]))
+    facts["cluster entropy"] = f"{scores['cluster_entropy']:.3f} nats of at most {bound:.3f}"
+    if scores["empty_clusters"]:
+        facts["empty clusters"] = str(scores["empty_clusters"])
+    return facts
+
+
+def _describe_seeds(results):
+    members, mean, sd = results["members"], results["mean"], results["sd"]
+    titles = {**SCORES, "cluster_entropy": "cluster entropy (nats)", "empty_clusters": "empty clusters"}
+    facts = {"seeds": ", ".join(str(scores["seed"]) for scores in members)}
+    for name, text in titles.items():
+        if name in mean:
+            values = ", ".join(f"{scores[name]:.4g}" for scores in members)
+            facts[text] = f"{mean[name]:.4f} ± {sd[name]:.4f}  ({values})"
+    return facts
+
+
 class Display:
-    """Prints a run. On a terminal the progress is a live bar, elsewhere a line every tenth of the way.
+    """Prints a run. On a terminal the progress is a live bar, elsewhere a line every tenth of the way."""
 
-    Attributes:
-      console: the rich console.
-    """
-
-    def __init__(self, console=None, *, quiet=False):
-        """Args: console: a rich console; None is standard output. quiet: whether to print nothing."""
+    def __init__(self, console: Console | None = None, *, quiet: bool = False):
+        """Prints to a rich console, by default standard output; `quiet` prints nothing."""
         self.console = console or Console(highlight=False, quiet=quiet)
 
+    def line(self, text: str) -> None:
+        """Prints a line as it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, sentence: str) -> None:
+        """Prints what a person should know, though the run goes on."""
+        self.console.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
+
     @contextlib.contextmanager
-    def reading(self, what="reading images"):
-        """Shows how far work on many images is while it is open; nothing if it is over at once.
-
-        Args:
-          what: the work.
-
-        Yields:
-          Function of (images done, of how many).
-        """
+    def reading(self, what: str = "reading images") -> Iterator[Callable[[int, int], None]]:
+        """Shows how far work on many images is while it is open; yields a function of (done, total)."""
         bar = Progress(
-            TextColumn(f"{what} {{task.completed}}/{{task.total}}"),
+            TextColumn(f"{escape(what)} {{task.completed}}/{{task.total}}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
         )
-        started, state = time.monotonic(), {"task": None, "printed": 0}
+        started, lines, task = time.monotonic(), 0, None
 
-        def report(done, total):
-            if state["task"] is None:
-                state["task"] = bar.add_task("", total=total)
-            bar.update(state["task"], completed=done)
-            seconds = time.monotonic() - started
-            if not self.console.is_terminal and seconds > READING_PATIENCE * (1 + state["printed"]):
-                state["printed"] += 1
-                self.console.print(f"{what}: {done}/{total}", soft_wrap=True)
+        def progress(done, total):
+            nonlocal lines, task
+            task = bar.add_task("", total=total) if task is None else task
+            bar.update(task, completed=done)
+            if not self.console.is_terminal and time.monotonic() - started > READING_PATIENCE * (1 + lines):
+                lines += 1
+                self.line(f"{what}: {done}/{total}")
 
         with bar:
-            yield report
+            yield progress
 
-    def data(self, dataset, seconds, **more):
-        """Prints the data card.
-
-        Args:
-          dataset: the `Dataset`.
-          seconds: that loading took.
-          **more: texts by heading.
-        """
+    def data(self, dataset: Dataset, seconds: float, **more: str) -> None:
+        """Prints the data card."""
         self.console.print(table("Data", {**dataset.card(), "loaded in": f"{seconds:.3f} s", **more}))
 
-    def warn(self, sentence):
-        """Prints what a person should know, though the run goes on.
-
-        Args:
-          sentence: of text.
-        """
-        self.console.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
-
-    def interrupted(self, done, total, workdir):
-        """Prints that a run stopped early, and how it goes on.
-
-        Args:
-          done, total: iterations.
-          workdir: where the checkpoint is.
-        """
-        self.console.print(
-            f"stopped by SIGTERM after {done} of {total} iterations; the same command goes on from there "
-            f"({workdir}/checkpoints)",
-            soft_wrap=True,
-        )
-
-    def introduce(self, run, seconds, placement, start=0, origin=None):
-        """Prints machine, settings, data card and parameter overview.
-
-        Args:
-          run: the `Run`.
-          seconds: that loading took.
-          placement: "device" or "stream".
-          start: iterations that a resumed run has already.
-          origin: of the weights that it starts from, if they are another run's.
-        """
-        from clu import parameter_overview
-
-        config, dataset, mesh = run.config, run.dataset, run.layout.mesh
-        training, seeds = config.training, run.seeds
+    def introduce(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        layout: Layout,
+        dataset: Dataset,
+        seconds: float,
+        placement: str,
+        start: int,
+        origin: Path | None,
+    ) -> None:
+        """Prints machine, settings and data card; `origin` is the run that the weights are from, if another."""
+        training, mesh = config.training, layout.mesh
+        seeds = f"seeds {config.seed} to {config.seed + config.num_seeds - 1} at once"
         facts = {
             "machine": describe_machine(),
             "variant": config.variant,
@@ -168,39 +138,34 @@ class Display:
             f"{config.model.conditioning}",
             "training": f"{training.iterations} iterations of {training.discriminator_steps} D + 1 G + "
             f"{training.encoder_steps} E steps, batch {training.batch_size}, "
-            + (f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]} at once"),
-            "workdir": run.workdir,
+            + (f"seed {config.seed}" if config.num_seeds == 1 else seeds),
+            "workdir": workdir,
         }
-        if mesh.size > 1:
-            facts["devices"] = f"{mesh.shape['batch']} for every batch" + (
-                f", {mesh.shape['seed']} groups of them for the seeds" if mesh.shape["seed"] > 1 else ""
-            )
+        if mesh.size > 1 or layout.advice:
+            groups = f", {mesh.shape['seed']} groups of them for the seeds" if mesh.shape["seed"] > 1 else ""
+            facts["devices"] = f"{mesh.shape['batch']} for every batch{groups}"
+        if layout.advice:
+            facts["devices"] += f" ({mesh.size} of {len(jax.devices())}; to use all set {layout.advice})"
         if start:
             facts["resumed"] = f"after {start} iterations"
         if origin:
             facts["weights from"] = origin
         self.console.print(table("Run", facts))
-        augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
-        augmentation += ["mirroring"] if config.data.flip else []
         size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
         where = {"device": f"{size} in the device's memory", "stream": f"{size} streamed from disk or host memory"}
+        augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
+        augmentation += ["mirroring"] if config.data.flip else []
         more = {"augmentation": ", ".join(augmentation)} if augmentation else {}
         self.data(dataset, seconds, placement=where[placement], **more)
-        params = state_shapes(run.algorithm).params
-        overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-        self.console.print("Parameters", overview, sep="\n", markup=False, soft_wrap=True)
+
+    def parameters(self, params: chex.ArrayTree, num_seeds: int = 1) -> None:
+        """Prints how many parameters each network has."""
+        counts = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}
+        self.line("parameters: " + ", ".join(f"{part} {count // num_seeds:,}" for part, count in counts.items()))
 
     @contextlib.contextmanager
-    def training(self, total, start=0):
-        """Shows progress while it is open.
-
-        Args:
-          total: iterations.
-          start: iterations that are done already.
-
-        Yields:
-          A `TrainingProgress`.
-        """
+    def training(self, total: int, start: int = 0) -> Iterator["TrainingProgress"]:
+        """Shows progress while it is open."""
         bar = Progress(
             TextColumn("{task.completed:>6}/{task.total}"),
             BarColumn(bar_width=24),
@@ -213,17 +178,27 @@ class Display:
             disable=not self.console.is_terminal,
         )
         with bar:
-            yield TrainingProgress(self.console, bar, total, start)
+            yield TrainingProgress(self, bar, total, start)
 
-    def conclude(self, results, count, workdir):
-        """Prints the scores and where the pictures are.
+    def interrupted(self, iteration: int, total: int, workdir: Path) -> None:
+        """Prints that a run stopped early, and how it goes on."""
+        self.line(
+            f"stopped by SIGTERM after {iteration} of {total} iterations; the same command goes on from there "
+            f"({workdir}/checkpoints)"
+        )
 
-        Args:
-          results: as written to results.json.
-          count: images in the data set.
-          workdir: `pathlib.Path`.
-        """
-        facts = self._seed_facts(results) if "members" in results else self._single_facts(results)
+    def already_finished(self, workdir: Path) -> None:
+        """Prints that there is nothing to train."""
+        self.line(
+            f"the run in {workdir} is finished already: results.json and pictures are there. Train longer by a higher "
+            "--config.training.iterations, or choose another --workdir."
+        )
+
+    def conclude(self, results: dict[str, Any], count: int, workdir: Path) -> None:
+        """Prints the scores, and where the pictures are; the data has `count` images."""
+        facts = _describe_seeds(results) if "members" in results else describe_scores(results)
+        if "cluster_sizes" in results:
+            facts["cluster sizes"] = ", ".join(map(str, results["cluster_sizes"]))
         sample = results.get("members", [results])[0]["evaluated_images"]
         if sample < count:
             facts["scored on"] = (
@@ -232,37 +207,16 @@ class Display:
         if results["best_checkpoint"] is not None:
             facts["best checkpoint"] = f"of iteration {results['best_checkpoint']}"
         facts["training time"] = f"{results['training_seconds']:.0f} s, compilation included"
-        pictures = sorted([*workdir.glob("*.png"), *workdir.glob("seed_*/*.png")])
-        facts["pictures"] = ", ".join(map(str, pictures))
+        facts["pictures"] = ", ".join(map(str, sorted([*workdir.glob("*.png"), *workdir.glob("seed_*/*.png")])))
         self.console.print(table("Result", facts))
-
-    @staticmethod
-    def _single_facts(results):
-        facts = {text: f"{results[name]:.4f}" for name, text in SCORES.items() if results.get(name) is not None}
-        sizes = results["cluster_sizes"]
-        facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
-        if results["empty_clusters"]:
-            facts["empty clusters"] = str(results["empty_clusters"])
-        return {**facts, "cluster sizes": ", ".join(map(str, sizes))}
-
-    @staticmethod
-    def _seed_facts(results):
-        members, mean, sd = results["members"], results["mean"], results["sd"]
-        names = {**SCORES, "cluster_entropy": "cluster entropy (nats)", "empty_clusters": "empty clusters"}
-        facts = {"seeds": ", ".join(str(scores["seed"]) for scores in members)}
-        for name, text in names.items():
-            if name in mean:
-                every = ", ".join(f"{scores[name]:.4g}" for scores in members)
-                facts[text] = f"{mean[name]:.4f} ± {sd[name]:.4f}  ({every})"
-        return facts
 
 
 class TrainingProgress:
     """Progress of one training run."""
 
-    def __init__(self, console, bar, total, start):
-        """Args: console; bar: the rich progress, disabled off a terminal; total, start: iterations."""
-        self._console, self._bar, self._total = console, bar, total
+    def __init__(self, display: Display, bar: Progress, total: int, start: int):
+        """Draws into a rich progress, which is disabled off a terminal."""
+        self._display, self._bar, self._total = display, bar, total
         self._task = bar.add_task("", total=total, completed=start, rate="compiling", losses="")
         self._mark = None
         self._printed = start * 10 // total
@@ -275,148 +229,18 @@ class TrainingProgress:
             return "compiled"
         return f"{(iteration - self._mark[0]) / max(now - self._mark[1], 1e-9):.1f} it/s"
 
-    def advance(self, iteration, metrics):
-        """Shows the newest metrics.
-
-        Args:
-          iteration: finished iterations.
-          metrics: floats by name.
-        """
+    def advance(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Shows the newest metrics."""
         rate = self._rate(iteration)
         losses = " ".join(f"{text} {metrics[name]:.2f}" for name, text in SHOWN_METRICS.items())
         self._bar.update(self._task, completed=iteration, rate=rate, losses=losses)
         tenth = iteration * 10 // self._total
-        if not self._console.is_terminal and tenth > self._printed:
+        if not self._display.console.is_terminal and tenth > self._printed:
             self._printed = tenth
-            self._console.print(f"{iteration:>6}/{self._total}  {rate}  {losses}", soft_wrap=True)
+            self._display.line(f"{iteration:>6}/{self._total}  {rate}  {losses}")
 
-    def scores(self, iteration, scores, seed=None):
-        """Prints an evaluation on the way.
-
-        Args:
-          iteration: finished iterations.
-          scores: by name.
-          seed: of the run, if there are several.
-        """
+    def scores(self, iteration: int, scores: dict[str, Any], seed: int | None = None) -> None:
+        """Prints an evaluation on the way."""
         text = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
         which = f"iteration {iteration}" if seed is None else f"iteration {iteration}, seed {seed}"
-        self._console.print(f"{which}: {text or scores}", soft_wrap=True)
-
-
-MORE_SCORES = {
-    "ami": "adjusted mutual information",
-    "prior_overlap": "overlap of the prior's closest components",
-    "reconstruction_mse": "reconstruction MSE, pixels in [-1, 1]",
-    "latent_mse": "latent MSE, summed over J",
-    "generated_cluster_accuracy": "components of generated images found again",
-}
-SHOWN_SKIPPED = 5
-SHOWN_CLUSTERS = 30
-
-
-def _spread(value):
-    return f"{value['mean']:.4g} ± {value['sd']:.2g}" if isinstance(value, dict) else f"{value:.4g}"
-
-
-def show_evaluation(console, results, path):
-    """Prints what `mpcc_jax.cli.commands.evaluate` found.
-
-    Args:
-      console: a `rich.console.Console`.
-      results: as written to evaluation.json.
-      path: of that file.
-    """
-    data = " ".join(text for text in results["data"].values() if text)
-    facts = {
-        "model": f"iteration {results['iteration']}, seed {results['seed']}, variant {results['variant']}, "
-        f"{results['generator']['statistics']} statistics",
-        "data": f"{results['evaluated_images']} images of {data}",
-    }
-    for name, text in {**SCORES, **MORE_SCORES}.items():
-        if results.get(name) is not None:
-            facts[text] = f"{results[name]:.4f}"
-    sizes = results["cluster_sizes"]
-    facts["cluster entropy"] = f"{results['cluster_entropy']:.3f} nats of at most {math.log(len(sizes)):.3f}"
-    facts["empty clusters"] = str(results["empty_clusters"])
-    rows = results["majorities"] or [None] * len(sizes)
-    lines = [
-        f"{cluster}: {size}" + (f", {row[1]:.0%} {row[0]!r}" if row else "")
-        for cluster, (size, row) in enumerate(zip(sizes, rows, strict=True))
-    ]
-    more = [f"and {len(lines) - SHOWN_CLUSTERS} more"] if len(lines) > SHOWN_CLUSTERS else []
-    facts["clusters"] = "; ".join(lines[:SHOWN_CLUSTERS] + more)
-    generation = results["generation"]
-    if generation:
-        titles = {"fid": "FID", "kid": "KID", "inception_score": "Inception Score"}
-        facts |= {
-            title: _spread(generation[name]) for name, title in titles.items() if generation.get(name) is not None
-        }
-    console.print(table("Evaluation", facts))
-    show_written(console, path)
-
-
-def show_written(console, path):
-    """Prints where something is.
-
-    Args:
-      console: a `rich.console.Console`.
-      path: of a file or folder.
-    """
-    console.print(f"written: {path}", markup=False, soft_wrap=True)
-
-
-def _show_skipped(console, skipped):
-    if skipped:
-        names = ", ".join(name for name, _ in skipped[:SHOWN_SKIPPED])
-        more = f" and {len(skipped) - SHOWN_SKIPPED} more" if len(skipped) > SHOWN_SKIPPED else ""
-        console.print(f"left out, since they cannot be read: {names}{more}", markup=False, soft_wrap=True)
-
-
-def show_prediction(console, clusters, num_clusters, skipped, path, copied_to):
-    """Prints how many pictures every cluster got.
-
-    Args:
-      console: a `rich.console.Console`.
-      clusters: integers, [N].
-      num_clusters: K.
-      skipped: (name, reason) of files that were left out.
-      path: of the CSV file.
-      copied_to: folder of the copies, or None.
-    """
-    sizes = np.bincount(clusters, minlength=num_clusters)
-    console.print(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}", soft_wrap=True)
-    _show_skipped(console, skipped)
-    show_written(console, path)
-    if copied_to is not None:
-        show_written(console, copied_to)
-
-
-def show_reconstruction(console, error, count, skipped, path):
-    """Prints the error of reconstructions.
-
-    Args:
-      console: a `rich.console.Console`.
-      error: mean squared, pixels in [-1, 1].
-      count: of images.
-      skipped: (name, reason) of files that were left out.
-      path: of what was written.
-    """
-    console.print(f"{count} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])", soft_wrap=True)
-    _show_skipped(console, skipped)
-    show_written(console, path)
-
-
-def show_statistics(console, reference, path):
-    """Prints what a reference is.
-
-    Args:
-      console: a `rich.console.Console`.
-      reference: `ReferenceStatistics`.
-      path: of the file.
-    """
-    facts = {name: text for name, text in reference.protocol.items() if text not in (None, "")}
-    facts["images"] = reference.count
-    if reference.inception_score is not None:
-        facts["Inception Score"] = _spread(reference.inception_score._asdict())
-    console.print(table("Reference statistics", facts))
-    show_written(console, path)
+        self._display.line(f"{which}: {text or scores}")

@@ -1,208 +1,106 @@
-"""The losses of MPCC, equation by equation (section 3 of the paper).
+"""The losses of MPCC (section 3 of the paper), pure and unreduced: one value per example, the caller takes the mean.
 
-The paper minimises the reverse Kullback-Leibler divergence between a generative model p(x, z, y) and an inference
-model q(x, z, y), which splits (Eq. 5) into
-
-  Loss I    the generator's images should look real       f, g, h of Eq. 6     `ADVERSARIAL_LOSSES`
-  Loss II   the encoder should recover the latents        L_q of Eq. 7         `gaussian_nll`
-            and the latents their component               L_c of Eqs. 8 and 9  `log_membership`,
-                                                                               `membership_cross_entropy`
-  Loss III  the mixture should keep its entropy           L_p of Eq. 10        `prior_negative_entropy`
-
-Every function is pure and unreduced: one value per example, the caller takes the mean. The weights of the paper
-(L_q over dim(x), the second term of L_p over J, L_p times lambda_p) belong to the caller too, and are arguments where
-they fall inside an equation.
+  Loss I    generated images look real               f, g, h of Eq. 6   `ADVERSARIAL_LOSSES`
+  Loss II   the encoder recovers the latents         L_q of Eq. 7       `gaussian_nll`
+            and latents recover their component      L_c of Eqs. 8, 9   `membership_cross_entropy`, `log_membership`
+  Loss III  the mixture keeps its entropy            L_p of Eq. 10      `prior_negative_entropy`
 
 References:
   Astorga, Huijse, Protopapas, Estevez. MPCC: Matching Priors and Conditionals for Clustering. ECCV 2020.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from mpcc_jax.prior import LOG_2PI, GaussianMixture
 
 
-def _check_logits(logits):
+def _check_logits(logits: ArrayLike) -> None:
     chex.assert_rank(logits, 1)
     chex.assert_type(logits, float)
 
 
-def hinge_real(logits):
-    """Hinge loss of the discriminator on real images (f of Eq. 6): max(0, 1 - logits).
-
-    Args:
-      logits: discriminator outputs on real images, [B].
-
-    Returns:
-      Loss per example, [B].
-
-    Raises:
-      AssertionError: if `logits` is not a floating-point vector.
-
-    References:
-      Lim and Ye. Geometric GAN. 2017.
-    """
+def hinge_real(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Hinge loss on real images, max(0, 1 - logits) (f of Eq. 6; Lim and Ye. Geometric GAN. 2017)."""
     _check_logits(logits)
     return jax.nn.relu(1.0 - logits)
 
 
-def hinge_fake(logits):
-    """Hinge loss of the discriminator on generated images (g of Eq. 6): max(0, 1 + logits).
-
-    Args:
-      logits: discriminator outputs on generated images, [B].
-
-    Returns:
-      Loss per example, [B].
-
-    Raises:
-      AssertionError: if `logits` is not a floating-point vector.
-    """
+def hinge_fake(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Hinge loss on generated images, max(0, 1 + logits) (g of Eq. 6)."""
     _check_logits(logits)
     return jax.nn.relu(1.0 + logits)
 
 
-def hinge_generator(logits):
-    """Hinge loss of the generator (h of Eq. 6): -logits.
-
-    Args:
-      logits: discriminator outputs on generated images, [B].
-
-    Returns:
-      Loss per example, [B].
-
-    Raises:
-      AssertionError: if `logits` is not a floating-point vector.
-    """
+def hinge_generator(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Hinge loss of the generator, -logits (h of Eq. 6)."""
     _check_logits(logits)
     return -logits
 
 
-def non_saturating_real(logits):
-    """Non-saturating f: the cross-entropy -log sigmoid(logits) of "real" on real images.
-
-    Args:
-      logits: discriminator outputs on real images, [B].
-
-    Returns:
-      Nats per example, [B].
-
-    References:
-      Goodfellow et al. Generative Adversarial Nets. NeurIPS 2014.
-    """
+def non_saturating_real(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Non-saturating f and h, -log sigmoid(logits) (Goodfellow et al. Generative Adversarial Nets. NeurIPS 2014)."""
     _check_logits(logits)
     return jax.nn.softplus(-logits)
 
 
-def non_saturating_fake(logits):
-    """Non-saturating g: the cross-entropy -log(1 - sigmoid(logits)) of "fake" on generated images.
-
-    Args:
-      logits: discriminator outputs on generated images, [B].
-
-    Returns:
-      Nats per example, [B].
-    """
+def non_saturating_fake(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Non-saturating g, -log(1 - sigmoid(logits))."""
     _check_logits(logits)
     return jax.nn.softplus(logits)
 
 
-def non_saturating_generator(logits):
-    """Non-saturating h: -log sigmoid(logits) on generated images.
-
-    Args:
-      logits: discriminator outputs on generated images, [B].
-
-    Returns:
-      Nats per example, [B].
-    """
-    _check_logits(logits)
-    return jax.nn.softplus(-logits)
-
-
-def wasserstein_real(logits):
-    """Wasserstein f: -logits on real images; the Lipschitz bound comes from the spectral normalisation.
-
-    Args:
-      logits: critic outputs on real images, [B].
-
-    Returns:
-      Loss per example, [B].
-
-    References:
-      Arjovsky, Chintala, Bottou. Wasserstein Generative Adversarial Networks. ICML 2017.
-    """
+def wasserstein_real(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Wasserstein f and h, -logits; spectral normalisation bounds the slope (Arjovsky et al. Wasserstein GAN. 2017)."""
     _check_logits(logits)
     return -logits
 
 
-def wasserstein_fake(logits):
-    """Wasserstein g: logits on generated images.
-
-    Args:
-      logits: critic outputs on generated images, [B].
-
-    Returns:
-      Loss per example, [B].
-    """
+def wasserstein_fake(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Wasserstein g, logits."""
     _check_logits(logits)
     return logits
 
 
-def least_squares_real(logits):
-    """Least-squares f: (logits - 1)^2 / 2 on real images.
-
-    Args:
-      logits: discriminator outputs on real images, [B].
-
-    Returns:
-      Loss per example, [B].
-
-    References:
-      Mao et al. Least Squares Generative Adversarial Networks. ICCV 2017.
-    """
+def least_squares_real(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Least-squares f and h, (logits - 1)^2 / 2 (Mao et al. Least Squares GAN. ICCV 2017)."""
     _check_logits(logits)
     return 0.5 * (logits - 1.0) ** 2
 
 
-def least_squares_fake(logits):
-    """Least-squares g: logits^2 / 2 on generated images.
-
-    Args:
-      logits: discriminator outputs on generated images, [B].
-
-    Returns:
-      Loss per example, [B].
-    """
+def least_squares_fake(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """Least-squares g, logits^2 / 2."""
     _check_logits(logits)
     return 0.5 * logits**2
 
 
-# The triples (f, g, h) of Eq. 6: the discriminator on real and on generated images, and the generator.
+class AdversarialLoss(NamedTuple):
+    """f, g and h of Eq. 6: functions of logits, [B] -> [B]."""
+
+    real: Callable[[Array], Array]  # f: the discriminator on real images
+    fake: Callable[[Array], Array]  # g: the discriminator on generated images
+    generator: Callable[[Array], Array]  # h: the generator
+
+
 ADVERSARIAL_LOSSES = {
-    "hinge": (hinge_real, hinge_fake, hinge_generator),
-    "non_saturating": (non_saturating_real, non_saturating_fake, non_saturating_generator),
-    "wasserstein": (wasserstein_real, wasserstein_fake, wasserstein_real),
-    "least_squares": (least_squares_real, least_squares_fake, least_squares_real),
+    "hinge": AdversarialLoss(hinge_real, hinge_fake, hinge_generator),
+    "non_saturating": AdversarialLoss(non_saturating_real, non_saturating_fake, non_saturating_real),
+    "wasserstein": AdversarialLoss(wasserstein_real, wasserstein_fake, wasserstein_real),
+    "least_squares": AdversarialLoss(least_squares_real, least_squares_fake, least_squares_real),
 }
 
 
-def gaussian_nll(z, mean, log_var, log_constant=LOG_2PI):
-    """Negative log-likelihood of latents under the encoder's diagonal Gaussian (L_q, Eq. 7).
+def gaussian_nll(
+    z: Float[Array, "B J"], mean: Float[Array, "B J"], log_var: Float[Array, "B J"], log_constant: float = LOG_2PI
+) -> Float[Array, " B"]:
+    """Negative log-likelihood of latents under the encoder's Gaussian q(z | x), in nats (L_q, Eq. 7).
 
-    Args:
-      z: latents, [B, J].
-      mean: means of q(z given x), [B, J].
-      log_var: log variances of q(z given x), [B, J].
-      log_constant: log 2 pi; the released code has log pi, which moves the value and no gradient.
-
-    Returns:
-      Nats per example, [B]. The caller averages and divides by dim(x).
-
-    Raises:
-      AssertionError: if the three arrays are not floating-point matrices of one shape.
+    The caller divides by dim(x). The released code has log pi as `log_constant`, which moves no gradient.
     """
     chex.assert_rank((z, mean, log_var), 2)
     chex.assert_equal_shape((z, mean, log_var))
@@ -211,56 +109,28 @@ def gaussian_nll(z, mean, log_var, log_constant=LOG_2PI):
     return 0.5 * jnp.sum(squared_error + log_var + log_constant, axis=-1)
 
 
-def log_membership(z, mixture: GaussianMixture):
-    """Log membership of latents to the components, log q(y = k given z) (Eq. 9, by log-sum-exp).
-
-    Args:
-      z: latents, [B, J].
-      mixture: the Gaussian mixture with K components in J dimensions; its log weights enter, so unequal weights are
-        right too (the paper's are 1/K and cancel).
-
-    Returns:
-      Log probabilities (nats) that sum to one over the components, [B, K].
-
-    Raises:
-      AssertionError: if `z` is not a floating-point matrix with the mixture's J columns.
-    """
+def log_membership(z: Float[ArrayLike, "B J"], mixture: GaussianMixture) -> Float[Array, "B K"]:
+    """Log probability of each component given a latent, log q(y = k | z) (Eq. 9, by log-sum-exp)."""
     chex.assert_rank(z, 2)
     chex.assert_type(z, float)
     return jax.nn.log_softmax(mixture.log_weights[None, :] + mixture.component_log_prob(z), axis=-1)
 
 
-def membership_cross_entropy(labels, log_memberships):
-    """Cross-entropy of the drawn component and the membership of its latent (L_c, Eq. 8).
-
-    Args:
-      labels: the component y that each latent was drawn from, integers in [0, K), [B].
-      log_memberships: log q(y = k given z) from `log_membership`, [B, K].
-
-    Returns:
-      Nats per example, [B].
-
-    Raises:
-      AssertionError: if the shapes do not fit or `labels` are not integers.
-    """
-    chex.assert_rank((labels, log_memberships), (1, 2))
-    chex.assert_type((labels, log_memberships), (int, float))
-    chex.assert_equal_shape_prefix((labels, log_memberships), 1)
-    return -jnp.take_along_axis(log_memberships, labels[:, None], axis=-1)[:, 0]
+def membership_cross_entropy(y: Int[Array, " B"], log_memberships: Float[Array, "B K"]) -> Float[Array, " B"]:
+    """Cross-entropy, in nats, of the component that a latent was drawn from and its membership (L_c, Eq. 8)."""
+    chex.assert_rank((y, log_memberships), (1, 2))
+    chex.assert_type((y, log_memberships), (int, float))
+    chex.assert_equal_shape_prefix((y, log_memberships), 1)
+    return -jnp.take_along_axis(log_memberships, y[:, None], axis=-1)[:, 0]
 
 
-def prior_negative_entropy(mixture: GaussianMixture, dimension_weight=None):
-    """Negative entropy of y and of z given y under the prior (L_p, Eq. 10).
+def prior_negative_entropy(mixture: GaussianMixture, dimension_weight: float | None = None) -> Float[Array, ""]:
+    """Negative entropy of y and of z given y under the prior, in nats (L_p, Eq. 10); the caller weighs it by lambda_p.
 
     sum_k phi_k [ log phi_k - dimension_weight * sum_j ( 1/2 + 1/2 log(2 pi sigma_kj^2) ) ]
 
     Args:
-      mixture: the Gaussian mixture with K components in J dimensions.
-      dimension_weight: weight of the second term; None is the paper's 1/J ("the second term of Eq. 10 by one over
-        the dimensionality of the latent variables"), 1.0 is the equation as it stands.
-
-    Returns:
-      Nats, a scalar. The caller multiplies by lambda_p.
+      dimension_weight: None is the paper's 1/J; 1.0 is the equation as it stands.
     """
     if dimension_weight is None:
         dimension_weight = 1.0 / mixture.latent_dim

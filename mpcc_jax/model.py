@@ -7,10 +7,13 @@ Parameters and buffers are dictionaries with one entry per part:
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from ml_collections import ConfigDict
 
 from mpcc_jax.networks.discriminator import DiscriminatorHead, Trunk
 from mpcc_jax.networks.encoder import EncoderHead
@@ -18,61 +21,53 @@ from mpcc_jax.networks.generator import Generator
 from mpcc_jax.networks.normalization import Standardize
 from mpcc_jax.networks.precision import PRECISIONS, Precision
 from mpcc_jax.networks.rewrites import Rewrites
-from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed
-from mpcc_jax.networks.spectral_groups import group_spectral_norms
-from mpcc_jax.prior import GaussianMixturePrior, StandardNormalPrior
+from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed, group_spectral_norms
+from mpcc_jax.prior import GaussianMixturePrior, Prior, StandardNormalPrior
+from mpcc_jax.variants import Conventions
+
+Params = dict[str, Any]
+Buffers = dict[str, Any]
+
+# The same object for equal arguments: models of equal configurations are equal, so that programs cached by their model
+# compile once.
+_partial = functools.cache(functools.partial)
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The networks and the prior of MPCC (figure 1).
-
-    Attributes:
-      generator, trunk, discriminator, encoder: linen modules; discriminator and encoder are what follows the trunk.
-      prior: what theta_c stands for.
-      share_blocks: whether the encoder runs on the discriminator's trunk or on one of its own.
-      image_shape: (H, W, channels).
-      power_iterations, spectral_epsilon: of the spectral norms.
-      batch_norm_momentum: weight of the newest batch in the running statistics.
-      rewrites: the exact rewrites that are used.
-      precision: of convolutions and matrix products.
-    """
+    """The networks and the prior of MPCC (figure 1)."""
 
     generator: nn.Module
     trunk: nn.Module
-    discriminator: nn.Module
-    encoder: nn.Module
-    prior: GaussianMixturePrior | StandardNormalPrior
-    share_blocks: bool
-    image_shape: tuple[int, int, int]
+    discriminator: nn.Module  # what follows the trunk
+    encoder: nn.Module  # what follows the trunk
+    prior: Prior
+    share_blocks: bool  # whether the encoder runs on the discriminator's trunk or on one of its own
+    image_shape: tuple[int, int, int]  # (H, W, C)
     power_iterations: int
     spectral_epsilon: float
-    batch_norm_momentum: float
+    batch_norm_momentum: float  # weight of the newest batch in the running statistics
     rewrites: Rewrites
     precision: Precision
 
     @property
-    def discriminator_parts(self):
+    def discriminator_parts(self) -> tuple[str, str]:
         """theta_d: the entries of params that the discriminator owns."""
         return ("trunk", "discriminator")
 
     @property
-    def encoder_parts(self):
+    def encoder_parts(self) -> tuple[str, str]:
         """theta_e: the entries of params that the encoder owns."""
         return ("trunk" if self.share_blocks else "encoder_trunk", "encoder")
 
 
-def build_model(config, image_channels, conventions, axis_name=None):
-    """Makes the networks and the prior that a configuration describes.
+def build_model(
+    config: ConfigDict, image_channels: int, conventions: Conventions, axis_name: str | None = None
+) -> Model:
+    """Makes the networks and the prior that a valid configuration describes.
 
     Args:
-      config: the configuration, validated.
-      image_channels: 1 or 3.
-      conventions: from `config.resolve_conventions`.
       axis_name: the pmap axis that a batch is split over, if any.
-
-    Returns:
-      A `Model`.
     """
     resolution, settings, rewrites = config.data.resolution, config.model, Rewrites(**config.speed)
     precision = PRECISIONS[config.training.precision]
@@ -82,13 +77,15 @@ def build_model(config, image_channels, conventions, axis_name=None):
         "epsilon": settings.spectral_epsilon,
         "dtype": precision.activations,
     }
-    conv = functools.partial(SpectralConv, **spectral)
-    dense = functools.partial(SpectralDense, **spectral)
-    standardize = functools.partial(
-        Standardize,
-        momentum=settings.batch_norm_momentum,
-        epsilon=settings.batch_norm_epsilon,
-        axis_name=axis_name,
+    network = {
+        "resolution": resolution,
+        "channels": settings.channels,
+        "conv": _partial(SpectralConv, **spectral),
+        "rewrites": rewrites,
+    }
+    dense = _partial(SpectralDense, **spectral)
+    standardize = _partial(
+        Standardize, momentum=settings.batch_norm_momentum, epsilon=settings.batch_norm_epsilon, axis_name=axis_name
     )
     if config.prior.kind == "standard_normal":
         prior = StandardNormalPrior(settings.latent_dim)
@@ -102,29 +99,23 @@ def build_model(config, image_channels, conventions, axis_name=None):
         )
     return Model(
         generator=Generator(
-            resolution,
-            image_channels,
-            settings.channels,
-            settings.num_clusters,
-            settings.conditioning,
-            conventions.upsampling,
-            conv,
-            dense,
-            standardize,
-            rewrites,
+            image_channels=image_channels,
+            num_components=settings.num_clusters,
+            conditioning=settings.conditioning,
+            upsampling=conventions.upsampling,
+            dense=dense,
+            standardize=standardize,
+            **network,
         ),
-        trunk=Trunk(resolution, settings.channels, conv, rewrites),
+        trunk=Trunk(**network),
         discriminator=DiscriminatorHead(
-            resolution,
-            settings.channels,
-            settings.num_clusters,
-            config.training.conditional,
-            conv,
-            dense,
-            functools.partial(SpectralEmbed, **spectral),
-            rewrites,
+            num_components=settings.num_clusters,
+            projection=config.training.conditional,
+            dense=dense,
+            embed=_partial(SpectralEmbed, **spectral),
+            **network,
         ),
-        encoder=EncoderHead(resolution, settings.channels, settings.latent_dim, conv, dense, rewrites),
+        encoder=EncoderHead(latent_dim=settings.latent_dim, dense=dense, **network),
         prior=prior,
         share_blocks=settings.share_blocks,
         image_shape=(resolution, resolution, image_channels),
@@ -136,18 +127,10 @@ def build_model(config, image_channels, conventions, axis_name=None):
     )
 
 
-def init(model, key):
-    """Initial parameters and buffers (Algorithm 1, lines 3 to 5).
-
-    Args:
-      model: the `Model`.
-      key: PRNG key.
-
-    Returns:
-      params and buffers, dictionaries by part.
-    """
-    keys = dict(zip(("generator", "trunk", "discriminator", "encoder", "encoder_trunk", "prior"),
-                    jax.random.split(key, 6), strict=True))  # fmt: skip
+def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
+    """Draws initial parameters and buffers (Algorithm 1, lines 3 to 5)."""
+    parts = ("generator", "trunk", "discriminator", "encoder", "encoder_trunk", "prior")
+    keys = dict(zip(parts, jax.random.split(key, len(parts)), strict=True))
     # Shapes are enough: `lazy_init` draws the parameters and computes no forward pass, which would take seconds.
     dtype = jnp.result_type(float)
     z, y = jax.ShapeDtypeStruct((2, model.prior.latent_dim), dtype), jax.ShapeDtypeStruct((2,), jnp.int32)
@@ -164,8 +147,10 @@ def init(model, key):
     return {**params, "prior": model.prior.init(keys["prior"])}, buffers
 
 
-def _run(model, module, part, params, buffers, *inputs, train):
-    """Applies one part; a training pass advances its buffers."""
+def _apply(
+    model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike, train: bool
+) -> tuple[Any, Buffers]:
+    """Runs one part; a training pass advances its buffers."""
     variables, advanced = {"params": params[part], **buffers[part]}, {}
     if model.rewrites.grouped_spectral_norms:
         spectral = variables.pop("spectral")
@@ -175,40 +160,28 @@ def _run(model, module, part, params, buffers, *inputs, train):
         if not train:
             return module.apply(variables, *inputs, False), buffers
         mutable = [name for name in buffers[part] if name in variables]
-        outputs, rest = module.apply(variables, *inputs, True, mutable=mutable)
-    return outputs, {**buffers, part: {**advanced, **rest}}
+        outputs, mutated = module.apply(variables, *inputs, True, mutable=mutable)
+    return outputs, {**buffers, part: {**advanced, **mutated}}
 
 
-def generate(model, params, buffers, z, y, *, train):
-    """Decodes latents to images, p(x given z, y).
+def generate(
+    model: Model, params: Params, buffers: Buffers, z: Float[ArrayLike, "B J"], y: Int[ArrayLike, " B"], *, train: bool
+) -> tuple[Float[Array, "B H W C"], Buffers]:
+    """Decodes latents of components y to images in [-1, 1], p(x | z, y).
 
     Args:
-      model: the `Model`.
-      params, buffers: dictionaries by part.
-      z: latents, [B, J].
-      y: components, integers, [B].
       train: True normalises by the batch and advances the buffers; False uses the stored statistics.
-
-    Returns:
-      Images in [-1, 1], [B, H, W, C], and the buffers.
     """
-    return _run(model, model.generator, "generator", params, buffers, z, y, train=train)
+    return _apply(model, model.generator, "generator", params, buffers, z, y, train=train)
 
 
-def generate_passes(model, params, buffers, z, y):
-    """`generate` in several training passes with the same parameters, as one batch.
+def generate_passes(
+    model: Model, params: Params, buffers: Buffers, z: Float[ArrayLike, "T B J"], y: Int[ArrayLike, "T B"]
+) -> tuple[Float[Array, "T B H W C"], Buffers]:
+    """Runs T training passes of `generate` with the same parameters as one batch.
 
     Every pass has statistics and spectral norms of its own: a convolution runs on all of them with the raw kernel, and
-    sigma of each pass divides what comes out.
-
-    Args:
-      model: the `Model`.
-      params, buffers: dictionaries by part.
-      z: latents, [T, B, J].
-      y: components, integers, [T, B].
-
-    Returns:
-      Images in [-1, 1], [T, B, H, W, C], and the buffers after T passes.
+    sigma of each pass divides its outputs. The buffers are those after T passes.
     """
     variables = {"params": params["generator"], **buffers["generator"]}
     spectral, statistics = variables.pop("spectral"), variables["batch_stats"]
@@ -225,7 +198,7 @@ def generate_passes(model, params, buffers, z, y):
     keep = 1.0 - model.batch_norm_momentum
 
     def follow(running, advanced):
-        """A pass by itself went from the first statistics; what it added is added to those of the pass before."""
+        """Adds to the statistics of the pass before what a pass by itself added to the first ones."""
         added = jax.tree.map(lambda after, before: after - keep * before, advanced, statistics)
         return jax.tree.map(lambda running, added: keep * running + added, running, added), None
 
@@ -235,35 +208,24 @@ def generate_passes(model, params, buffers, z, y):
     return images, {**buffers, "generator": {"spectral": spectral, "batch_stats": running}}
 
 
-def discriminate(model, params, buffers, images, y, *, train):
-    """Scores images.
-
-    Args:
-      model: the `Model`.
-      params, buffers: dictionaries by part.
-      images: in [-1, 1], [B, H, W, C].
-      y: components or labels, integers, [B]; read by the projection only.
-      train: whether to advance the buffers.
-
-    Returns:
-      Logits, [B], and the buffers.
-    """
-    features, buffers = _run(model, model.trunk, "trunk", params, buffers, images, train=train)
-    return _run(model, model.discriminator, "discriminator", params, buffers, features, y, train=train)
+def discriminate(
+    model: Model,
+    params: Params,
+    buffers: Buffers,
+    images: Float[ArrayLike, "B H W C"],
+    y: Int[ArrayLike, " B"],
+    *,
+    train: bool,
+) -> tuple[Float[Array, " B"], Buffers]:
+    """Scores images in [-1, 1]; only the projection reads y, components or labels. `train` advances the buffers."""
+    features, buffers = _apply(model, model.trunk, "trunk", params, buffers, images, train=train)
+    return _apply(model, model.discriminator, "discriminator", params, buffers, features, y, train=train)
 
 
-def encode(model, params, buffers, images, *, train):
-    """Infers latents, q(z given x).
-
-    Args:
-      model: the `Model`.
-      params, buffers: dictionaries by part.
-      images: in [-1, 1], [B, H, W, C].
-      train: whether to advance the buffers.
-
-    Returns:
-      (mean, log variance), each [B, J], and the buffers.
-    """
+def encode(
+    model: Model, params: Params, buffers: Buffers, images: Float[ArrayLike, "B H W C"], *, train: bool
+) -> tuple[tuple[Float[Array, "B J"], Float[Array, "B J"]], Buffers]:
+    """Infers (mean, log variance) of q(z | x) from images in [-1, 1]. `train` advances the buffers."""
     trunk, head = model.encoder_parts
-    features, buffers = _run(model, model.trunk, trunk, params, buffers, images, train=train)
-    return _run(model, model.encoder, head, params, buffers, features, train=train)
+    features, buffers = _apply(model, model.trunk, trunk, params, buffers, images, train=train)
+    return _apply(model, model.encoder, head, params, buffers, features, train=train)

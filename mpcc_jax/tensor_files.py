@@ -1,24 +1,31 @@
-"""Files of named arrays: .npz, .safetensors and PyTorch's .pth, read without executing anything that is in them."""
+"""Reads and writes files of named arrays, .npz, .safetensors and PyTorch's .pth; nothing but tensors is unpickled."""
 
+import pathlib
+import pickle
+import struct
+import types
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from mpcc_jax.errors import WeightsError
 
+# What NumPy, safetensors and PyTorch raise for damaged files, and for pickles of other things than tensors.
+_DAMAGE = (
+    *(EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
+    *(struct.error, zlib.error, zipfile.BadZipFile, pickle.UnpicklingError, SafetensorError),
+)
 
-def import_torch(path):
-    """PyTorch, which .pth files alone need.
 
-    Args:
-      path: of the file that it is needed for.
-
-    Returns:
-      The module.
+def import_torch(path: str | pathlib.Path) -> types.ModuleType:
+    """Imports PyTorch, which .pth files alone need.
 
     Raises:
-      WeightsError: if it is not installed.
+      WeightsError: names the file or flag that needs it, if it is not installed.
     """
     try:
         import torch
@@ -30,7 +37,7 @@ def import_torch(path):
     return torch
 
 
-def _read_torch(path):
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     torch = import_torch(path)
     # PyTorch does not compare the checksums of its own files.
     broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
@@ -42,13 +49,7 @@ def _read_torch(path):
     return {name: tensor.detach().numpy() for name, tensor in stored.items()}
 
 
-def _read_safetensors(path):
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def _read_npz(path):
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     # NumPy leaves a file open that it opened itself and finds damaged.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays = dict(stored.items())
@@ -59,39 +60,15 @@ def _read_npz(path):
     return arrays
 
 
-def _write_torch(path, tensors):
-    torch = import_torch(path)
-    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
-
-
-def _write_safetensors(path, tensors):
-    from safetensors.numpy import save
-
-    # It takes memory as it lies, whatever the strides; and its own files only their owner could read.
-    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
-
-
-def _write_npz(path, tensors):
-    np.savez(path, **tensors)
-
-
-_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": _read_torch}
-_WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors, ".pth": _write_torch}
+_READERS = {".npz": _read_npz, ".safetensors": load_file, ".pth": _read_torch}
 ENDINGS = tuple(_READERS)
 
 
-def read_tensors(path):
-    """Reads a file of named arrays. Nothing but tensors is ever unpickled.
-
-    Args:
-      path: `pathlib.Path`; its ending says how, one of `ENDINGS`.
-
-    Returns:
-      NumPy arrays by name.
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads a file of named arrays; its ending, one of `ENDINGS`, says how.
 
     Raises:
-      WeightsError: if the ending is another, the file is not there, damaged or of another kind, or needs PyTorch and
-        that is not installed.
+      WeightsError: if the file is not there, damaged or of another kind, or needs PyTorch and that is not installed.
     """
     if path.suffix not in _READERS:
         raise WeightsError(f"tensors in {path}: allowed endings are {', '.join(ENDINGS)}.")
@@ -101,22 +78,27 @@ def read_tensors(path):
         raise
     except FileNotFoundError as error:
         raise WeightsError(f"{path} is not there.") from error
-    except Exception as error:  # every reader has its own kinds for a damaged file
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except _DAMAGE as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise WeightsError(f"{path} is damaged or of another kind than {path.suffix} ({reason}).") from error
 
 
-def write_tensors(path, tensors):
-    """Writes a file of named arrays.
-
-    Args:
-      path: `pathlib.Path`; its ending says how, one of `ENDINGS`.
-      tensors: arrays by name.
+def write_tensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a file of named arrays; its ending, one of `ENDINGS`, says how.
 
     Raises:
       WeightsError: if it cannot be written, or needs PyTorch and that is not installed.
     """
     try:
-        _WRITERS[path.suffix](path, tensors)
+        if path.suffix == ".npz":
+            np.savez(path, **tensors)
+        elif path.suffix == ".safetensors":
+            # It takes memory as it lies, whatever the strides; and files that it writes only their owner can read.
+            path.write_bytes(save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
+        else:
+            torch = import_torch(path)
+            torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written ({error.strerror or error}).") from error

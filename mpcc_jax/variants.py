@@ -5,10 +5,7 @@ field can be set alone through `config.conventions` to study what it does.
 """
 
 import dataclasses
-
-import numpy as np
-
-from mpcc_jax.losses import LOG_2PI
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Conventions:
 VARIANTS = {
     "paper": Conventions(
         upsampling="bilinear",
-        log_constant=LOG_2PI,
+        log_constant=math.log(2.0 * math.pi),
         sigma_floor="clip",
         latent_gradient=False,
         prior_optimizers="separate",
@@ -45,7 +42,7 @@ VARIANTS = {
     ),
     "released": Conventions(
         upsampling="nearest",
-        log_constant=float(np.log(np.pi)),
+        log_constant=math.log(math.pi),
         sigma_floor="add",
         latent_gradient=True,
         prior_optimizers="shared",

@@ -1,4 +1,5 @@
-"""What all tests share: four fake CPU devices, the persistent compilation cache, strict ranks, tiny networks."""
+"""What all tests share: checked types, four fake CPU devices, a compilation cache, strict ranks, tiny networks."""
+# ruff: noqa: E402
 
 import functools
 import os
@@ -6,15 +7,29 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
+
+# Types and shapes in the signatures of these are checked; before anything of them is imported.
+HOOKED = (
+    "mpcc_jax.losses",
+    "mpcc_jax.prior",
+    "mpcc_jax.networks",
+    "mpcc_jax.model",
+    "mpcc_jax.training.steps",
+    "mpcc_jax.evaluation",
+    "mpcc_jax.trained_model",
+)
+jaxtyping.install_import_hook(HOOKED, "beartype.beartype")
 
 from mpcc_jax.config import default_config
 from mpcc_jax.data.loader import Batch
 from mpcc_jax.model import init
 from mpcc_jax.prior import Latents
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import assemble_state, build_algorithm
+from mpcc_jax.training.state import assemble_state
 from mpcc_jax.training.steps import Noise
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -32,10 +47,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # Files of a minute and more; begun first, so that no process is left alone with one of them at the end.
 LONG_FILES = (
-    *("test_distributed.py", "test_mesh.py", "test_resume.py", "test_iteration.py"),
-    *("test_trajectory.py", "test_phases.py", "test_released.py", "test_experiment.py", "test_launch.py"),
-    *("test_estimator.py", "test_page.py", "test_gpu_suite.py", "test_rewrites.py", "test_main.py"),
-    *("test_released_import.py", "test_state_transfer.py"),
+    *("test_distributed.py", "test_resume.py", "test_train.py", "test_trajectory.py", "test_sharding.py"),
+    *("test_steps.py", "test_estimator.py", "test_convert.py", "test_page.py", "test_rewrites.py", "test_commands.py"),
 )
 
 

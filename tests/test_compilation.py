@@ -15,11 +15,11 @@ def test_the_options_are_accepted_by_this_version():
 
 def test_unknown_options_are_left_out(monkeypatch):
     monkeypatch.setattr(compilation, "_CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
-    compilation._accepted.cache_clear()
+    compilation._accepted_options.cache_clear()
     assert compiler_options() == {}
-    compilation._accepted.cache_clear()
-    assert compilation._accepted("cuda") == {}
-    compilation._accepted.cache_clear()
+    compilation._accepted_options.cache_clear()
+    assert compilation._accepted_options("cuda") == {}
+    compilation._accepted_options.cache_clear()
 
 
 def test_a_function_that_is_compiled_ahead_is_the_same():

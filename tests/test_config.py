@@ -48,7 +48,7 @@ def test_experiments_are_valid(experiment):
         ("data.crop_padding", 8, "0 or more, below data.resolution"),
         ("data.background", 256, "a gray level from 0 to 255"),
         ("data.omniglot.probability", 1.5, "a probability from 0 to 1"),
-        ("data.omniglot.scale", 1.0, "a fraction from 0 up to"),
+        ("data.omniglot.scale", 1.0, "a number from 0 up to"),
         ("evaluation.num_images", -1, "0 or more"),
         ("conventions.upsampling", "cubic", "'bilinear', 'nearest'"),
         ("training.iterations", 2**31, "below 2^31"),
@@ -62,10 +62,11 @@ def test_wrong_values_name_field_value_and_what_is_allowed(field, value, allowed
     assert allowed in str(error.value)
 
 
-def test_split_needs_equal_chunks():
-    config = override(default_config(), **{"model.conditioning": "split", "model.latent_dim": 30})
-    with pytest.raises(ConfigError, match=r"latent_dim is 30; allowed: a multiple of 4, because .* 'split'"):
+def test_split_needs_a_dimension_for_every_chunk():
+    config = override(default_config(), **{"model.conditioning": "split", "model.latent_dim": 3})
+    with pytest.raises(ConfigError, match=r"latent_dim is 3; allowed: at least 4, because .* 'split'"):
         validate(config)
+    validate(override(config, **{"model.latent_dim": 128, "data.resolution": 64}))
 
 
 def test_standard_normal_prior_has_one_cluster():

@@ -1,166 +1,78 @@
 """The recipes in deploy/, without a cluster: fields, flags, syntax, and what happens when a run stops too early."""
 
-import copy
-import functools
 import json
+import math
 import os
 import pathlib
 import re
 import signal
-import subprocess
+from subprocess import PIPE, Popen
 
 import jsonschema
 import pytest
 import yaml
 
-from mpcc_jax.config import default_config
+from mpcc_jax.cli.arguments import parse_arguments
+from mpcc_jax.config import load_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-MANIFESTS = ("jobset.yaml", "tpu_jobset.yaml")
-SHELL = ("slurm.sbatch", "tpu_slice.sh", "gpu_lease/call.sh")
-FREE = {  # keys that are names of others, which the schema does not list
-    "alpha.jobset.sigs.k8s.io/exclusive-topology",
-    "cloud.google.com/gke-tpu-accelerator",
-    "cloud.google.com/gke-tpu-topology",
-}
+MANIFESTS = {name: list(yaml.safe_load_all((DEPLOY / name).read_text())) for name in ("jobset.yaml", "tpu_jobset.yaml")}
+SHELL = ("slurm.sbatch", "tpu_slice.sh")
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "tests" / "jobset_schema.json").read_text()))
 
 
-@functools.cache
-def read(name):
-    """The claim and the JobSet of a manifest."""
-    return tuple(yaml.safe_load_all((DEPLOY / name).read_text()))
-
-
-def job(name):
-    return read(name)[1]["spec"]["replicatedJobs"][0]["template"]["spec"]
-
-
-def pod(name):
-    return job(name)["template"]["spec"]
-
-
-def container(name):
-    (only,) = pod(name)["containers"]
-    return only
-
-
-def variables(name):
-    return {variable["name"]: variable.get("value") for variable in container(name)["env"]}
-
-
-def objects(value):
-    """All mappings in a manifest, outermost first."""
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from objects(inner)
-
-
-def commands(text):
-    """What follows launch.py, to the end of its line and of the lines it continues on."""
-    return re.findall(r"launch\.py((?:\\\n|[^\n])*)", text)
-
-
-def flags(text):
-    return {flag for command in commands(text) for flag in re.findall(r"(?<!\S)--([\w.]+)", command)}
+def read_job(name):
+    """Of a manifest: its job, the pod in it, the pod's container, and the container's environment."""
+    job = MANIFESTS[name][1]["spec"]["replicatedJobs"][0]["template"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    return job, pod, container, {variable["name"]: variable.get("value") for variable in container["env"]}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_manifests_have_fields_that_exist_where_they_belong(name):
-    claim, jobset = read(name)
-    assert (claim["kind"], jobset["kind"]) == ("PersistentVolumeClaim", "JobSet")
-    for document in (claim, jobset):
+def test_manifests_have_fields_that_exist_and_agree_with_themselves(name):
+    for document in MANIFESTS[name]:
         VALIDATOR.validate(document)
+    for field in ("replicatedJobs", "backoffLimit", "restartPolicy", "mountPath"):
+        misspelled = json.dumps(MANIFESTS[name][1]).replace(f'"{field}"', f'"{field}s"')
+        assert not VALIDATOR.is_valid(json.loads(misspelled)), field
 
-
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_the_schema_finds_every_misspelled_field_and_a_misplaced_one(name):
-    VALIDATOR.check_schema(VALIDATOR.schema)
-    tried = 0
-    for document in read(name):
-        for place, mapping in enumerate(objects(document)):
-            for field in mapping.keys() - FREE:
-                wrong = copy.deepcopy(document)
-                there = list(objects(wrong))[place]
-                there[field + "s"] = there.pop(field)
-                assert not VALIDATOR.is_valid(wrong), field
-                tried += 1
-    assert tried > 60
-    wrong = copy.deepcopy(read(name)[1])
-    spec = wrong["spec"]["replicatedJobs"][0]["template"]["spec"]
-    spec["terminationGracePeriodSeconds"] = spec["template"]["spec"].pop("terminationGracePeriodSeconds")
-    with pytest.raises(jsonschema.ValidationError, match="'terminationGracePeriodSeconds' was unexpected"):
-        VALIDATOR.validate(wrong)
-
-
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_manifests_agree_with_themselves(name):
-    claim, jobset = read(name)
-    spec, train = job(name), container(name)
-    mounts = {mount["name"]: mount["mountPath"] for mount in train["volumeMounts"]}
-    volumes = {volume["name"]: volume for volume in pod(name)["volumes"]}
-    assert mounts.keys() == volumes.keys()
+    (claim, jobset), (job, pod, train, variables) = MANIFESTS[name], read_job(name)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {mount["name"] for mount in train["volumeMounts"]} == volumes.keys()
     assert volumes["shared"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    assert mounts["shm"] == "/dev/shm"
-    for variable in ("WORKDIR", "MPCC_JAX_CACHE"):
-        assert variables(name)[variable].startswith(mounts["shared"] + "/")
-    assert spec["completionMode"] == "Indexed"
-    assert spec["parallelism"] == spec["completions"] == int(variables(name).get("NUM_PROCESSES", spec["completions"]))
-    assert spec["podFailurePolicy"]["rules"][0]["onExitCodes"] == {
-        "containerName": train["name"],
-        "operator": "In",
-        "values": [75],
-    }
+    assert job["parallelism"] == job["completions"] == int(variables.get("NUM_PROCESSES", job["completions"]))
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == train["name"]
     (per_pod,) = train["resources"]["limits"].values()
-    batch_size = int(re.search(r"batch_size=(\d+)", train["args"][0])[1])
-    assert batch_size % (per_pod * spec["completions"]) == 0
-    topology = pod(name).get("nodeSelector", {}).get("cloud.google.com/gke-tpu-topology")
-    if topology:
-        rows, columns = map(int, topology.split("x"))
-        assert rows * columns == per_pod * spec["completions"]
-    else:
-        host, port = re.search(r'--coordinator="(\S+):(\d+)"', train["args"][0]).groups()
+    assert int(re.search(r"batch_size=(\d+)", train["args"][0])[1]) % (per_pod * job["completions"]) == 0
+    topology = pod.get("nodeSelector", {}).get("cloud.google.com/gke-tpu-topology")
+    assert not topology or math.prod(map(int, topology.split("x"))) == per_pod * job["completions"]
+    for host, port in re.findall(r'--coordinator="(\S+):(\d+)"', train["args"][0]):
         assert host == f"$JOBSET-{jobset['spec']['replicatedJobs'][0]['name']}-0-0.$JOBSET"
-        assert int(port) in [entry["containerPort"] for entry in train["ports"]]
+        assert {"containerPort": int(port)} in train["ports"]
 
 
-@pytest.mark.parametrize("name", SHELL)
-def test_shell_recipes_parse(name):
-    subprocess.run(["bash", "-n", DEPLOY / name], check=True)
+@pytest.mark.parametrize("path", [*(DEPLOY / name for name in (*MANIFESTS, *SHELL)), ROOT / "docs" / "pods.md"])
+def test_recipes_give_flags_that_exist(path):
+    """The parser reads every command; numbers stand for what the shell fills in."""
+    commands = re.findall(r'(?i:python)"? launch\.py((?: \\\n|[^\n`])+)', path.read_text().replace('"$@"', ""))
+    for command in commands:
+        words = re.sub(r"[\[{&|#)].*|\\\n", " ", command).split()
+        words = [re.sub(r'"?\$\{?\w+\}?"?$', "1", word).replace('"', "") for word in words]
+        _, arguments = parse_arguments(words)
+        load_config(ROOT / "configs" / "digits.py", arguments.get("overrides", ()))
+    assert commands
 
 
-@pytest.mark.parametrize("path", [*(DEPLOY / name for name in MANIFESTS + SHELL), ROOT / "docs" / "pods.md"])
-def test_recipes_give_flags_that_launch_has(path):
-    defined = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / "launch.py").read_text()))
-    text = path.read_text()
-    given = flags(text)
-    assert {"config", "workdir"} <= given
-    if path.suffix == ".md":
-        given |= set(re.findall(r"--(config\.[\w.]*\w)", text))
-    for flag in given:
-        name, *fields = flag.split(".")
-        assert name in defined, flag
-        config = default_config()
-        for field in fields:
-            if field != "FIELD":  # how the usage says any
-                assert field in config, flag
-                config = config[field]
-
-
-def program(folder, name, body="exit 0"):
-    """A script on the PATH of `start`."""
-    path = folder / "bin" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("#!/bin/bash\n" + body)
-    path.chmod(0o755)
-
-
-def start(folder, *command, **environment):
-    path = f"{folder / 'bin'}:{os.environ['PATH']}"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env={**environment, "PATH": path}, **pipes)
+def start(folder, *command, programs, **environment):
+    """Runs a script where `programs`, by name, stand in for those of a cluster."""
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, body in programs.items():
+        (folder / "bin" / name).write_text("#!/bin/bash\n" + body)
+        (folder / "bin" / name).chmod(0o755)
+    environment["PATH"] = f"{folder / 'bin'}:{os.environ['PATH']}"
+    return Popen(command, cwd=folder, env=environment, stdout=PIPE, stderr=PIPE, text=True)
 
 
 def finish(process):
@@ -169,7 +81,7 @@ def finish(process):
     return process.returncode, output
 
 
-# Stands for the program: writes config.json, saves at SIGTERM, and finishes only where it is told to.
+# Stands for launch.py: writes config.json, saves at SIGTERM, and finishes only if THEN says so.
 PROGRAM = """
 trap 'echo saved; exit 0' TERM
 echo "$@"
@@ -181,15 +93,14 @@ echo started
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "index"), [("jobset.yaml", "JOB_COMPLETION_INDEX"), ("tpu_jobset.yaml", "TPU_WORKER_ID")]
-)
-def test_pods_hand_sigterm_on_and_tell_a_stop_from_the_end(tmp_path, name, index):
-    program(tmp_path, "python", PROGRAM)
-    environment = {**variables(name), "WORKDIR": str(tmp_path), "JOBSET": "mpcc"}
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_pods_pass_sigterm_on_and_tell_a_stop_from_the_end(tmp_path, name):
+    _, _, container, variables = read_job(name)
+    environment = {**variables, "WORKDIR": str(tmp_path), "JOBSET": "mpcc", "programs": {"python": PROGRAM}}
 
-    def pod(number, then):
-        return start(tmp_path, "bash", "-c", container(name)["args"][0], **environment, **{index: number}, THEN=then)
+    def start_pod(number, then):
+        indices = dict.fromkeys(("JOB_COMPLETION_INDEX", "TPU_WORKER_ID"), number)
+        return start(tmp_path, "bash", "-c", container["args"][0], **environment, **indices, THEN=then)
 
     def stop(process):
         while process.stdout.readline() != "started\n":
@@ -197,59 +108,48 @@ def test_pods_hand_sigterm_on_and_tell_a_stop_from_the_end(tmp_path, name, index
         process.send_signal(signal.SIGTERM)
         return finish(process)
 
-    first, second = pod("0", "wait"), pod("1", "wait")
-    assert stop(first) == (75, "saved\n")
-    assert stop(second) == (0, "saved\n")
-    assert finish(pod("0", "fail"))[0] == 3
-    assert finish(pod("0", "finish"))[0] == 0
+    assert stop(start_pod("0", "wait")) == (75, "saved\n")
+    assert stop(start_pod("1", "wait")) == (0, "saved\n")
+    assert finish(start_pod("0", "fail"))[0] == 3
+    assert finish(start_pod("0", "finish"))[0] == 0
     os.utime(tmp_path / "results.json", (1, 1))  # of an earlier, shorter run
-    assert stop(pod("0", "wait")) == (75, "saved\n")
+    assert stop(start_pod("0", "wait")) == (75, "saved\n")
 
 
-def test_slurm_puts_a_stopped_job_back_and_no_other(tmp_path):
-    program(tmp_path, "srun", 'while [[ $1 == --* ]]; do shift; done; "$@"')
-    program(tmp_path, "python", PROGRAM)
-    program(tmp_path, "squeue", "echo $STATE")
-    program(tmp_path, "scontrol", 'echo "$@"')
+@pytest.mark.parametrize(
+    ("then", "state", "status", "requeued"),
+    [("stop", "RUNNING", 0, True), ("stop", "COMPLETING", 0, False), ("fail", "", 3, False), ("finish", "", 0, False)],
+)
+def test_slurm_puts_a_stopped_job_back_and_no_other(tmp_path, then, state, status, requeued):
+    programs = {"srun": 'while [[ $1 == --* ]]; do shift; done; "$@"', "python": PROGRAM}
+    programs |= {"squeue": "echo $STATE", "scontrol": 'echo "$@"'}
     environment = {"SLURM_JOB_ID": "7", "PYTHON": "python", "WORKDIR": ".", "CONFIG": "configs/digits.py"}
-
-    def batch(then, state="RUNNING"):
-        script = (DEPLOY / "slurm.sbatch", "--config.seed=3")
-        return finish(start(tmp_path, "bash", *script, **environment, THEN=then, STATE=state))
-
-    status, output = batch("stop")
-    assert (status, output.splitlines()[-1]) == (0, "requeue 7")
-    assert output.startswith("launch.py --config configs/digits.py --workdir . --config.training.batch_size=48")
-    assert "--config.seed=3\n" in output
-    for arguments, expected in ((("stop", "COMPLETING"), 0), (("fail",), 3), (("finish",), 0)):
-        status, output = batch(*arguments)
-        assert status == expected
-        assert "requeue" not in output
+    command = ("bash", DEPLOY / "slurm.sbatch", "--config.seed=3")
+    returned, output = finish(start(tmp_path, *command, programs=programs, **environment, THEN=then, STATE=state))
+    assert (returned, "requeue 7" in output) == (status, requeued)
+    assert output.startswith("launch.py --config configs/digits.py --workdir . ")
+    assert " --config.seed=3\n" in output
 
 
 # Runs the command that every host of a slice would get.
 GCLOUD = """
 [[ $4 == describe ]] && echo "$STATE" && exit
 echo "$4"
-for word in "$@"; do
-  [[ $word == --command=* ]] && bash -c "${word#--command=}"
-done
+for word in "$@"; do [[ $word == --command=* ]] && bash -c "${word#--command=}"; done
 exit 0
 """
 
 
 @pytest.mark.parametrize(("state", "calls"), [("", ["create"]), ("READY", []), ("PREEMPTED", ["delete", "create"])])
-def test_the_tpu_script_makes_a_slice_if_it_must_and_hands_words_on_whole(tmp_path, state, calls):
-    program(tmp_path, "gcloud", GCLOUD)
-    program(tmp_path, "sudo", '[[ $1 == systemd-run ]] && printf "[%s]" "$@"; exit 0')
-    for name in ("git", "mountpoint"):
-        program(tmp_path, name)
+def test_the_tpu_script_makes_a_slice_if_it_must_and_passes_words_on_whole(tmp_path, state, calls):
+    programs = {"gcloud": GCLOUD, "sudo": '[[ $1 == systemd-run ]] && printf "[%s]" "$@"; exit 0'}
+    programs |= dict.fromkeys(("git", "mountpoint"), "exit 0")
     python = tmp_path / "mpcc_jax" / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/bin/true")
     environment = {"REPOSITORY": "https://x/y.git", "SHARE": "gs://bucket", "HOME": str(tmp_path), "STATE": state}
-    script = (DEPLOY / "tpu_slice.sh", "--config.data.name=folder:a b")
-    status, output = finish(start(tmp_path, "bash", *script, **environment))
+    command = ("bash", DEPLOY / "tpu_slice.sh", "--config.data.name=folder:a b")
+    status, output = finish(start(tmp_path, *command, programs=programs, **environment))
     assert status == 0
     assert re.findall(r"^(create|delete|ssh)$", output, re.MULTILINE) == [*calls, "ssh", "ssh"]
     assert "[launch.py][--config][configs/mnist.py][--workdir][/mnt/share/runs/mnist]" in output

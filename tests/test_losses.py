@@ -1,7 +1,11 @@
 """The losses against SciPy and against the paper's formulas in float64."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -21,112 +25,108 @@ REFERENCES = {
     "wasserstein": (lambda o: -o, lambda o: o, lambda o: -o),
     "least_squares": (lambda o: 0.5 * (o - 1) ** 2, lambda o: 0.5 * o**2, lambda o: 0.5 * (o - 1) ** 2),
 }
+WEIGHTS, DIM = (0.2, 0.3, 0.5), 4
 
 
-def mixture(weights=(0.2, 0.3, 0.5), dim=4, seed=1):
-    rng = np.random.default_rng(seed)
-    shape = (len(weights), dim)
-    return GaussianMixture(
-        log_weights=jnp.log(jnp.asarray(weights)),
-        mean=jnp.asarray(rng.normal(size=shape), jnp.float32),
-        log_var=jnp.asarray(rng.normal(size=shape), jnp.float32),
-    )
+@pytest.fixture(scope="module")
+def mixture():
+    mean, log_var = np.random.default_rng(1).normal(size=(2, len(WEIGHTS), DIM)).astype(np.float32)
+    return GaussianMixture(jnp.log(jnp.asarray(WEIGHTS)), jnp.asarray(mean), jnp.asarray(log_var))
 
 
-def density(mixture, z):
-    """phi_k N(z | mu_k, sigma_k^2) in float64, [B, K]."""
-    columns = [
-        np.exp(w) * stats.multivariate_normal(mean, np.diag(np.exp(log_var))).pdf(z)
-        for w, mean, log_var in zip(
-            *(np.asarray(x, np.float64) for x in (mixture.log_weights, mixture.mean, mixture.log_var)), strict=True
-        )
-    ]
-    return np.stack(columns, axis=-1)
+def component_normals(mixture):
+    """N(mu_k, sigma_k^2) in float64."""
+    mean, log_var = (np.asarray(array, np.float64) for array in (mixture.mean, mixture.log_var))
+    return [stats.multivariate_normal(m, np.diag(np.exp(v))) for m, v in zip(mean, log_var, strict=True)]
 
 
+@pytest.mark.parametrize("role", losses.AdversarialLoss._fields)
 @pytest.mark.parametrize("name", losses.ADVERSARIAL_LOSSES)
-@pytest.mark.parametrize("role", range(3))
 def test_adversarial_losses(name, role):
-    actual = losses.ADVERSARIAL_LOSSES[name][role](jnp.asarray(LOGITS))
-    np.testing.assert_allclose(actual, REFERENCES[name][role](LOGITS.astype(np.float64)), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", losses.ADVERSARIAL_LOSSES)
-def test_adversarial_losses_push_logits_the_right_way(name):
-    f, g, h = losses.ADVERSARIAL_LOSSES[name]
-    logits = jnp.asarray([0.3])
-    slopes = [float(jax.grad(lambda o, loss=loss: loss(o)[0])(logits)[0]) for loss in (f, g, h)]
-    assert slopes[0] < 0 < slopes[1]
-    assert slopes[2] < 0
+    loss = getattr(losses.ADVERSARIAL_LOSSES[name], role)
+    expected = losses.AdversarialLoss(*REFERENCES[name])
+    np.testing.assert_allclose(
+        loss(jnp.asarray(LOGITS)), getattr(expected, role)(LOGITS.astype(np.float64)), rtol=1e-6, atol=1e-6
+    )
+    slope = jax.grad(lambda logits: loss(logits)[0])(jnp.asarray([0.3]))
+    assert (slope > 0) == (role == "fake")
 
 
 def test_gaussian_nll_is_the_normal_density():
     z, mean, log_var = (jnp.asarray(RNG.normal(size=(5, 3)), jnp.float32) for _ in range(3))
     expected = -stats.norm(np.asarray(mean, np.float64), np.exp(0.5 * np.asarray(log_var, np.float64))).logpdf(z)
-    np.testing.assert_allclose(losses.gaussian_nll(z, mean, log_var), expected.sum(-1), rtol=1e-5)
+    actual = losses.gaussian_nll(z, mean, log_var)
+    np.testing.assert_allclose(actual, expected.sum(-1), rtol=1e-5)
+    shifted = losses.gaussian_nll(z, mean, log_var, log_constant=float(np.log(np.pi)))
+    np.testing.assert_allclose(actual - shifted, 3 * 0.5 * np.log(2), rtol=1e-5)
 
 
-def test_gaussian_nll_constant_moves_the_value_only():
-    arguments = [jnp.asarray(RNG.normal(size=(5, 3)), jnp.float32) for _ in range(3)]
-    shifted = losses.gaussian_nll(*arguments, log_constant=np.log(np.pi))
-    np.testing.assert_allclose(losses.gaussian_nll(*arguments) - shifted, 3 * 0.5 * np.log(2), rtol=1e-5)
-
-
-def test_log_membership_is_the_posterior():
-    z = RNG.normal(size=(6, 4)).astype(np.float32)
-    joint = density(mixture(), z)
+def test_log_membership_is_the_posterior(mixture):
+    z = RNG.normal(size=(6, DIM)).astype(np.float32)
+    joint = np.stack([w * normal.pdf(z) for w, normal in zip(WEIGHTS, component_normals(mixture), strict=True)], -1)
     expected = np.log(joint / joint.sum(-1, keepdims=True))
-    np.testing.assert_allclose(losses.log_membership(jnp.asarray(z), mixture()), expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(losses.log_membership(z, mixture), expected, rtol=2e-5, atol=2e-5)
 
 
-def test_log_membership_far_from_every_component():
+def test_log_membership_far_from_every_component(mixture):
     """Densities underflow here; the log-sum-exp does not."""
-    log_memberships = losses.log_membership(jnp.full((1, 4), 1e4), mixture())
+    log_memberships = losses.log_membership(jnp.full((1, DIM), 1e4), mixture)
     assert np.all(np.isfinite(log_memberships))
     np.testing.assert_allclose(special.logsumexp(log_memberships, axis=-1), 0.0, atol=1e-6)
 
 
-def test_membership_cross_entropy_picks_the_label():
+def test_membership_cross_entropy_picks_the_component():
     log_memberships = jnp.log(jnp.asarray([[0.1, 0.9], [0.75, 0.25]]))
     actual = losses.membership_cross_entropy(jnp.asarray([1, 0]), log_memberships)
     np.testing.assert_allclose(actual, -np.log([0.9, 0.75]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("weight", [None, 1.0, 0.125])
-def test_prior_negative_entropy(weight):
-    prior = mixture()
-    entropies = [
-        stats.multivariate_normal(cov=np.diag(np.exp(np.asarray(log_var, np.float64)))).entropy()
-        for log_var in prior.log_var
-    ]
-    phi = np.exp(np.asarray(prior.log_weights, np.float64))
-    expected = np.sum(phi * (np.log(phi) - (1 / 4 if weight is None else weight) * np.asarray(entropies)))
-    np.testing.assert_allclose(losses.prior_negative_entropy(prior, weight), expected, rtol=1e-5)
+def test_prior_negative_entropy(mixture, weight):
+    entropies = np.asarray([normal.entropy() for normal in component_normals(mixture)])
+    expected = np.sum(WEIGHTS * (np.log(WEIGHTS) - (1 / DIM if weight is None else weight) * entropies))
+    np.testing.assert_allclose(losses.prior_negative_entropy(mixture, weight), expected, rtol=1e-5)
 
 
-def test_prior_negative_entropy_is_the_expectation_of_eq_5():
+def test_prior_negative_entropy_is_the_expectation_of_eq_5(mixture):
     """E over y and z of log p(y) + log p(z given y), by Monte Carlo."""
-    prior = mixture()
     rng = np.random.default_rng(2)
-    y = rng.choice(3, size=200_000, p=[0.2, 0.3, 0.5])
-    z = prior.sample(jnp.asarray(y), jnp.asarray(rng.normal(size=(len(y), 4)), jnp.float32))
-    terms = prior.log_weights[y] + jnp.take_along_axis(prior.component_log_prob(z), y[:, None], axis=-1)[:, 0]
+    y = rng.choice(3, size=200_000, p=WEIGHTS)
+    z = mixture.sample(y, rng.normal(size=(len(y), DIM)).astype(np.float32))
+    terms = mixture.log_weights[y] + jnp.take_along_axis(mixture.component_log_prob(z), y[:, None], axis=-1)[:, 0]
     standard_error = float(terms.std()) / np.sqrt(len(y))
-    assert abs(float(terms.mean()) - float(losses.prior_negative_entropy(prior, 1.0))) < 4 * standard_error
+    assert abs(float(terms.mean()) - float(losses.prior_negative_entropy(mixture, 1.0))) < 4 * standard_error
 
 
+@pytest.mark.parametrize("error", [AssertionError, jaxtyping.TypeCheckError])
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: losses.hinge_real(jnp.zeros((3, 1))),
-        lambda: losses.hinge_fake(jnp.zeros(3, jnp.int32)),
-        lambda: losses.gaussian_nll(jnp.zeros((3, 2)), jnp.zeros((3, 2)), jnp.zeros((3, 1))),
-        lambda: losses.gaussian_nll(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)),
-        lambda: losses.log_membership(jnp.zeros((3, 5)), mixture()),
-        lambda: losses.membership_cross_entropy(jnp.zeros(3), jnp.zeros((3, 2))),
-        lambda: losses.membership_cross_entropy(jnp.zeros(2, jnp.int32), jnp.zeros((3, 2))),
+        lambda mixture: losses.hinge_real(jnp.zeros((3, 1))),
+        lambda mixture: losses.hinge_fake(jnp.zeros(3, jnp.int32)),
+        lambda mixture: losses.gaussian_nll(jnp.zeros((3, 2)), jnp.zeros((3, 2)), jnp.zeros((3, 1))),
+        lambda mixture: losses.gaussian_nll(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)),
+        lambda mixture: losses.log_membership(jnp.zeros(5), mixture),
+        lambda mixture: losses.membership_cross_entropy(jnp.zeros(3), jnp.zeros((3, 2))),
+        lambda mixture: losses.membership_cross_entropy(jnp.zeros(2, jnp.int32), jnp.zeros((3, 2))),
     ],
 )
-def test_wrong_shapes_and_types_are_refused(call):
+def test_wrong_shapes_and_types_are_refused(call, error, mixture, monkeypatch):
+    """By jaxtyping in tests, and by chex for users, who run without the import hook."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", error is AssertionError)
+    with pytest.raises(error):
+        call(mixture)
+
+
+def test_latents_of_another_dimension_are_refused(mixture):
     with pytest.raises(AssertionError):
-        call()
+        losses.log_membership(jnp.zeros((3, DIM + 1)), mixture)
+
+
+def test_the_equations_need_jax_chex_and_jaxtyping_alone():
+    program = (
+        "import sys, jax, jax.numpy, chex, jaxtyping; before = set(sys.modules); from mpcc_jax import losses, prior;"
+    )
+    program += "print(*sorted(set(sys.modules) - before))"
+    outputs = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert outputs.split() == ["mpcc_jax", "mpcc_jax.losses", "mpcc_jax.prior"]

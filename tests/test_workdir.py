@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mpcc_jax.errors import ConfigError, WorkdirError
-from mpcc_jax.workdir import check_same_config, open_log, prepare_workdir, write_json
+from mpcc_jax.training.logging import open_log
+from mpcc_jax.workdir import check_same_run, prepare_workdir, write_json
 from tests.conftest import tiny_config
 
 
@@ -15,7 +16,7 @@ def start_run(workdir):
 
 def test_the_same_configuration_goes_on(tmp_path):
     start_run(tmp_path)
-    check_same_config(tmp_path, tiny_config(), override=False)
+    check_same_run(tmp_path, tiny_config(), override=False)
 
 
 def test_another_configuration_is_shown_and_refused(tmp_path):
@@ -23,25 +24,26 @@ def test_another_configuration_is_shown_and_refused(tmp_path):
     config = tiny_config()
     config.seed = 4
     config.conventions.upsampling = "nearest"
-    check_same_config(tmp_path, config, override=False)  # nothing has been trained yet
-    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    check_same_run(tmp_path, config, override=False)  # nothing has been trained yet
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     with pytest.raises(ConfigError) as error:
-        check_same_config(tmp_path, config, override=False)
+        check_same_run(tmp_path, config, override=False)
     for text in (
         "config.seed was 0 and is 4",
         "config.conventions.upsampling was None and is 'nearest'",
         "--resume=override",
     ):
         assert text in str(error.value)
-    check_same_config(tmp_path, config, override=True)
+    check_same_run(tmp_path, config, override=True)
 
 
 def test_what_does_not_change_the_computation_may_change(tmp_path):
     start_run(tmp_path)
-    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     config = tiny_config()
+    config.training.iterations = 400
     config.mesh.devices, config.logging.every, config.data.dir = 4, 7, "/elsewhere"
-    check_same_config(tmp_path, config, override=False)
+    check_same_run(tmp_path, config, override=False)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +61,22 @@ def test_a_directory_of_another_project_is_left_alone(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     message = f"which has {name.split('/')[0]} but no config.json of a run of mpcc_jax, so it belongs to something else"
     with pytest.raises(WorkdirError, match=message):
-        check_same_config(tmp_path, tiny_config(), override=True)
+        check_same_run(tmp_path, tiny_config(), override=True)
+
+
+def test_a_run_cannot_become_shorter(tmp_path):
+    start_run(tmp_path)
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(
+        ConfigError, match=r"has trained 10 iterations, and config.training.iterations is 4; allowed: 10"
+    ):
+        check_same_run(tmp_path, tiny_config(), override=True)
 
 
 def test_other_files_in_a_new_directory_do_no_harm(tmp_path):
     (tmp_path / "slurm-17.out").write_text("")
-    check_same_config(tmp_path, tiny_config(), override=False)
+    (tmp_path / "checkpoints").mkdir()  # a start that was killed early
+    check_same_run(tmp_path, tiny_config(), override=False)
 
 
 def test_the_log_is_cut_back_to_what_is_kept(tmp_path):
@@ -90,7 +102,7 @@ def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):
     del older["training"]["precision"]
     (tmp_path / "config.json").write_text(json.dumps(older))
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
-    check_same_config(tmp_path, config, override=False)
+    check_same_run(tmp_path, config, override=False)
     config.training.precision = "bfloat16"
     with pytest.raises(ConfigError, match="precision was 'float32' and is 'bfloat16'"):
-        check_same_config(tmp_path, config, override=False)
+        check_same_run(tmp_path, config, override=False)

@@ -3,10 +3,14 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
-CHARACTERS = 5
+from tests.conftest import ROOT
+
 DRAWINGS = 20
+SHARED = ROOT.parent / "shared" / "tfds"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="there is no ../shared/tfds")
 
 
 def _png(pixels):

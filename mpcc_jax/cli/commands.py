@@ -1,294 +1,279 @@
-"""What launch.py does with a trained model: evaluate, predict, generate, reconstruct, report; statistics for FID."""
+"""The subcommands and what they print. Arguments are flags; what is returned is the file or folder that was written."""
 
 import csv
-import datetime
-import json
+import itertools
+import logging
 import math
-import pathlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from mpcc_jax.cli.outputs import check_output, copy_by_cluster, new_folder, open_output, write_images
-from mpcc_jax.config import validate
-from mpcc_jax.console import (
-    Display,
-    describe_machine,
-    show_evaluation,
-    show_prediction,
-    show_reconstruction,
-    show_statistics,
-    show_written,
-    versions,
-)
-from mpcc_jax.data import load_dataset
-from mpcc_jax.data.folder import read_images
+from mpcc_jax.cli.arguments import MEASUREMENT
+from mpcc_jax.cli.outputs import check_output, copy_by_cluster, write_images
+from mpcc_jax.config import load_config, settings_of, validate
+from mpcc_jax.console import Display, describe_scores, table
+from mpcc_jax.data import Dataset, load_dataset
+from mpcc_jax.data.folder import ImageFiles, read_images
 from mpcc_jax.data.loader import to_float
 from mpcc_jax.errors import DataError
-from mpcc_jax.evaluation.evaluate import assess, gather_findings, read_history
+from mpcc_jax.evaluation import evaluate as evaluation
 from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.evaluation.generation import measure, measure_statistics, plan_measurement
 from mpcc_jax.evaluation.scores import choose_sample
+from mpcc_jax.released.runs import export_released, import_released
 from mpcc_jax.report import write_page
-from mpcc_jax.trained_model import load
-from mpcc_jax.workdir import read_run, settings_of, write_json
+from mpcc_jax.report.gather import gather_findings, read_history
+from mpcc_jax.trained_model import TrainedModel, load
+from mpcc_jax.training import train as training
+from mpcc_jax.training.distributed import connect
+from mpcc_jax.training.export_seed import export_seed
+from mpcc_jax.workdir import describe_machine, new_folder, read_run, read_settings, versions, write_json
 
 RECONSTRUCTED = 64
+OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
+SHOWN_SKIPPED = 5
+SHOWN_CLUSTERS = 30
+# TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
+NOISE = re.compile("OpenCV|Metadata file does not exist")
+logging.getLogger("absl").addFilter(lambda record: not NOISE.search(record.getMessage()))
 
 
-def folder_of(trained, workdir):
-    """Where the results of a model go: the run's directory, or that of its seed.
+def train(
+    config: str,
+    overrides: Sequence[str] = (),
+    workdir: str | None = None,
+    resume: str = "auto",
+    init_from: str | None = None,
+    **processes: Any,
+) -> None:
+    """Trains into `workdir`, by default runs/NAME or runs/NAME_seedN, or goes on there."""
+    settings = load_config(config, overrides)
+    connect(**processes)
+    name = Path(config.rpartition(":")[2]).stem + (f"_seed{settings.seed}" if settings.seed else "")
+    training.train(settings, workdir or f"runs/{name}", override=resume == "override", init_from=init_from)
 
-    Args:
-      trained: the `TrainedModel`.
-      workdir: of the run.
 
-    Returns:
-      `pathlib.Path`; made if missing.
-    """
-    folder = pathlib.Path(workdir).expanduser()
-    folder = folder / f"seed_{trained.seed}" if trained.config.num_seeds > 1 else folder
+def prepare(config: str, overrides: Sequence[str] = ()) -> None:
+    """Downloads and prepares the data of a configuration, once."""
+    training.prepare(load_config(config, overrides))
+
+
+def _load_model(workdir: str, **model: Any) -> tuple[Display, TrainedModel, Path]:
+    """Returns also the folder for results: that of the run, or of its seed if there are several."""
+    display = Display()
+    trained = load(workdir, **model, warn=display.warn)
+    folder = Path(workdir).expanduser() / (f"seed_{trained.seed}" if trained.config.num_seeds > 1 else "")
     folder.mkdir(exist_ok=True)
-    return folder
+    return display, trained, folder
 
 
-def open_run(workdir, display, data_dir=None, num_images=0, **options):
-    """A trained model, and what it is looked at on.
-
-    Args:
-      workdir: of the run.
-      display: a `Display`.
-      data_dir: where its data is now, if not where it was.
-      num_images: how many real images; 0 is all.
-      **options: of `mpcc_jax.trained_model.load`.
-
-    Returns:
-      The `TrainedModel`, the `Dataset`, indices of the images to look at, and the folder for results.
-    """
-    trained = load(workdir, report=display.warn, **options)
-    config = trained.config.copy_and_resolve_references()
-    if data_dir:
-        config.data.dir = data_dir
+def _load_data(config: ConfigDict, display: Display) -> Dataset:
     with display.reading() as progress:
-        dataset = load_dataset(config, progress)
-    _check_same_data(read_run(workdir)[1], dataset.facts(), display)
-    chosen = choose_sample(len(dataset.images), math.inf, num_images)
-    return trained, dataset, chosen, folder_of(trained, workdir)
+        return load_dataset(config, progress)
 
 
-def _check_same_data(before, now, display):
-    """A run that was given arrays, or whose folder has changed, must not be scored on something else unnoticed."""
-    told = ("name", "version", "split", "shape", "count", "range")
-    differing = [name for name in told if before[name] not in (None, now[name])]  # of imported weights little is known
+def _load_run_data(
+    trained: TrainedModel, workdir: str, display: Display, data_dir: str | None, num_images: int
+) -> tuple[Dataset, slice | np.ndarray]:
+    """Loads the data that a run was trained on, and chooses images to score (all if `num_images` is 0).
+
+    Raises:
+      DataError: if it is other data now.
+    """
+    config = trained.config.copy_and_resolve_references()
+    config.data.dir = data_dir or config.data.dir
+    dataset = _load_data(config, display)
+    before, now = read_run(workdir)[1], dataset.facts()
+    fields = ("name", "version", "split", "shape", "count", "range")
+    differing = [name for name in fields if before[name] not in (None, now[name])]  # None: of imported weights
     text = "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in differing)
     if {"name", "shape"} & set(differing):
         raise DataError(
             f"this is not the data that the run was trained on: {text}. Data that was given as arrays is scored from "
-            "Python: mpcc_jax.evaluation.evaluate.assess(mpcc_jax.load(workdir), dataset)."
+            "Python: mpcc_jax.evaluation.evaluate.evaluate(mpcc_jax.load(workdir), dataset)."
         )
     if differing:
         display.warn(f"the data has changed since the run was trained: {text}.")
+    return dataset, choose_sample(len(dataset.images), math.inf, num_images)
 
 
-def describe(trained):
-    """What a figure has to be read with.
-
-    Args:
-      trained: the `TrainedModel`.
-
-    Returns:
-      A dictionary that JSON can hold.
-    """
-    return {
-        "iteration": trained.iteration,
-        "seed": trained.seed,
-        "variant": trained.config.variant,
-        "generator": {"weights": "moving average", "statistics": trained.statistics},
-        "encoder": {"weights": "online"},
-        "date": datetime.date.today().isoformat(),
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+def _read_results(trained: TrainedModel, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of scores, and what is in it: results.json of a finished run, otherwise one of that iteration."""
+    finished = trained.iteration >= trained.config.training.iterations
+    path = folder / ("results.json" if finished else f"results_at_{trained.iteration}.json")
+    return path, read_settings(folder, path.name) if path.exists() else {}
 
 
-def evaluate(workdir, display=None, generation=None, **options):
-    """Scores a trained model on its data, and writes evaluation.json.
+def _describe(trained: TrainedModel) -> dict[str, Any]:
+    return evaluation.describe(trained, machine=describe_machine(), versions=versions())
 
-    Args:
-      workdir: of the run.
-      display: a `Display`; None makes one.
-      generation: options of `mpcc_jax.evaluation.generation.plan_measurement`.
-      **options: of `open_run`.
 
-    Returns:
-      What is written.
-    """
-    display = display or Display()
-    trained, dataset, chosen, folder = open_run(workdir, display, **options)
-    measurement = plan_measurement(trained, display, **(generation or {}))
-    assessment = assess(trained, dataset, chosen)
+def evaluate(workdir: str, data_dir: str | None = None, num_images: int = 0, **options: Any) -> Path:
+    """Scores a trained model on its data, and writes results.json (of an unfinished run results_at_ITERATION.json)."""
+    measured = {name: options.pop(name) for name in MEASUREMENT if name in options}
+    display, trained, folder = _load_model(workdir, **options)
+    dataset, chosen = _load_run_data(trained, workdir, display, data_dir, num_images)
+    measurement = plan_measurement(trained, display.warn, **measured)
+    path, before = _read_results(trained, folder)
     results = {
-        **describe(trained),
+        **{name: before[name] for name in OF_TRAINING if name in before},
+        **_describe(trained),
         "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
-        **assessment.scores,
-        "majorities": assessment.describe_majorities(),
-        "confusion": None if assessment.confusion is None else assessment.confusion.tolist(),
-        "class_names": assessment.class_names,
-        "generation": measurement and measure(measurement, trained, dataset, display),
+        **evaluation.evaluate(trained, dataset, chosen).scores,
+        "generation": measurement and measure(measurement, trained, dataset, display.warn, display.reading),
     }
-    write_json(folder / "evaluation.json", results)
-    show_evaluation(display.console, results, folder / "evaluation.json")
-    return results
-
-
-def statistics(config, display=None, **options):
-    """Computes the reference statistics of a configuration's data, for FID and KID.
-
-    Args:
-      config: the configuration.
-      display: a `Display`; None makes one.
-      **options: of `mpcc_jax.evaluation.generation.measure_statistics`.
-
-    Returns:
-      Path of the statistics.
-    """
-    display = display or Display()
-    validate(config)
-    with display.reading() as progress:
-        dataset = load_dataset(config, progress)
-    reference, path = measure_statistics(config, dataset, display, **options)
-    show_statistics(display.console, reference, path)
+    write_json(path, results)
+    _show_scores(results, display)
     return path
 
 
-def _known_generation(folder, trained):
-    """FID and the like of this very checkpoint, if it has been evaluated before."""
-    try:
-        known = json.loads((folder / "evaluation.json").read_text())
-    except (OSError, ValueError):
-        return None
-    same = {name: value for name, value in describe(trained).items() if name in ("iteration", "seed", "generator")}
-    return known["generation"] if same.items() <= known.items() else None
+def _shorten(texts: list[str], count: int) -> list[str]:
+    return texts[:count] + [f"and {len(texts) - count} more"] * (len(texts) > count)
 
 
-def report(workdir, display=None, **options):
-    """Writes report.html and its figures.
+def _spread(value: float | dict[str, float]) -> str:
+    return f"{value['mean']:.4g} ± {value['sd']:.2g}" if isinstance(value, dict) else f"{value:.4g}"
 
-    Args:
-      workdir: of the run.
-      display: a `Display`; None makes one.
-      **options: of `open_run`.
 
-    Returns:
-      Path of the page.
-    """
-    display = display or Display()
-    trained, dataset, chosen, folder = open_run(workdir, display, **options)
+def _show_scores(results: dict[str, Any], display: Display) -> None:
+    data = " ".join(text for text in results["data"].values() if text)
+    facts = {
+        "model": f"iteration {results['iteration']}, seed {results['seed']}, variant {results['variant']}, "
+        f"{results['generator']['statistics']} statistics",
+        "data": f"{results['evaluated_images']} images of {data}",
+        **describe_scores(results),
+    }
+    rows = zip(results["cluster_sizes"], results["majorities"] or itertools.repeat(None), strict=False)
+    lines = [f"{k}: {size}" + (f", {row[1]:.0%} {row[0]!r}" if row else "") for k, (size, row) in enumerate(rows)]
+    facts["clusters"] = "; ".join(_shorten(lines, SHOWN_CLUSTERS))
+    generation = results["generation"] or {}
+    titles = {"fid": "FID", "kid": "KID", "inception_score": "Inception Score"}
+    facts |= {text: _spread(generation[name]) for name, text in titles.items() if generation.get(name) is not None}
+    display.console.print(table("Evaluation", facts))
+
+
+def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> Path:
+    """Computes the reference statistics of a configuration's data, for FID and KID."""
+    display, settings = Display(), load_config(config, overrides)
+    validate(settings)
+    dataset = _load_data(settings, display)
+    reference, path = measure_statistics(settings, dataset, display.warn, display.reading, **options)
+    facts = {name: text for name, text in reference.protocol.items() if text not in (None, "")}
+    facts["images"] = reference.count
+    if reference.inception_score is not None:
+        facts["Inception Score"] = _spread(reference.inception_score._asdict())
+    display.console.print(table("Reference statistics", facts))
+    return path
+
+
+def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **model: Any) -> Path:
+    """Writes report.html and its figures, with FID and the like if `evaluate` has measured them."""
+    display, trained, folder = _load_model(workdir, **model)
+    dataset, chosen = _load_run_data(trained, workdir, display, data_dir, num_images)
+    environment, results = _describe(trained), _read_results(trained, folder)[1]
+    same = all(results.get(name) == environment[name] for name in ("iteration", "seed", "generator"))
     several = trained.config.num_seeds > 1
     findings = gather_findings(
-        assess(trained, dataset, chosen),
+        evaluation.evaluate(trained, dataset, chosen),
+        trained,
+        dataset,
+        chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
-        generation=_known_generation(folder, trained),
-        history=read_history(pathlib.Path(workdir) / "metrics.jsonl", trained.seed if several else None),
+        generation=results["generation"] if same else None,
+        history=read_history(Path(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
-        environment=describe(trained),
+        environment=environment,
     )
     write_page(findings, folder)
-    show_written(display.console, folder / "report.html")
     return folder / "report.html"
 
 
-def predict(workdir, images, out=None, copy_to=None, skip_bad=False, display=None, **options):
-    """Clusters pictures: a CSV file with path, cluster, probability and log_prob.
+def _read_pictures(images: str, trained: TrainedModel, skip_bad: bool, display: Display) -> ImageFiles:
+    files = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
+    if files.skipped:
+        names = _shorten([name for name, _ in files.skipped], SHOWN_SKIPPED)
+        display.warn(f"left out, since they cannot be read: {', '.join(names)}")
+    return files
 
-    Args:
-      workdir: of the run.
-      images: a folder, a picture or an .npz.
-      out: path of the CSV file; None is predictions.csv in the working directory.
-      copy_to: a new folder that gets a folder of pictures for each cluster, or None.
-      skip_bad: whether to leave out files that cannot be read.
-      display: a `Display`; None makes one.
-      **options: of `mpcc_jax.trained_model.load`.
 
-    Returns:
-      Path of the CSV file.
-    """
-    display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
-    if copy_to is not None:
-        copy_to = new_folder("--copy_to", copy_to)
-    out = check_output(out or folder_of(trained, workdir) / "predictions.csv", is_file=True)
-    given = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
-    encoding = trained.encode(given.images)
+def predict(
+    workdir: str, images: str, out: str | None = None, copy_to: str | None = None, skip_bad: bool = False, **model: Any
+) -> Path:
+    """Clusters pictures: writes a CSV file with path, cluster, probability and log_prob (nats)."""
+    display, trained, folder = _load_model(workdir, **model)
+    copies = new_folder("--copy_to", copy_to) if copy_to else None
+    path = check_output(out or folder / "predictions.csv", is_file=True)
+    files = _read_pictures(images, trained, skip_bad, display)
+    encoding = trained.encode(files.images)
     clusters = encoding.log_membership.argmax(axis=-1)
-    with open_output(out, newline="") as stream:
+    rows = zip(files.names, clusters, np.exp(encoding.log_membership.max(axis=-1)), encoding.log_prob, strict=True)
+    with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "cluster", "probability", "log_prob"])
-        rows = zip(given.names, clusters, np.exp(encoding.log_membership.max(axis=-1)), encoding.log_prob, strict=True)
         writer.writerows([name, cluster, f"{share:.6f}", f"{density:.4f}"] for name, cluster, share, density in rows)
-    if copy_to is not None:
-        copy_by_cluster(given, pathlib.Path(images).expanduser(), clusters, trained.num_clusters, copy_to)
-    show_prediction(display.console, clusters, trained.num_clusters, given.skipped, out, copy_to)
-    return out
+    sizes = np.bincount(clusters, minlength=trained.num_clusters)
+    display.line(f"{len(clusters)} images, by cluster: {', '.join(map(str, sizes))}")
+    if copies:
+        copy_by_cluster(files, Path(images).expanduser(), clusters, trained.num_clusters, copies)
+        display.line(f"copied into {copies}")
+    return path
 
 
-def generate(workdir, num_images=64, cluster=None, truncation=1.0, key=0, out=None, display=None, **options):
-    """Writes new images.
-
-    Args:
-      workdir: of the run.
-      num_images: how many.
-      cluster: a component, or None for all.
-      truncation: factor on the deviation from the mean of the component.
-      key: PRNG key or seed.
-      out: a sheet (.png), arrays (.npz: images, clusters, latents), or a new folder of PNG files; None is generated.png
-        in the working directory.
-      display: a `Display`; None makes one.
-      **options: of `mpcc_jax.trained_model.load`.
-
-    Returns:
-      Path of what was written.
-    """
-    display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
-    out = check_output(out or folder_of(trained, workdir) / "generated.png")
+def generate(
+    workdir: str,
+    num_images: int = 64,
+    cluster: int | None = None,
+    truncation: float = 1.0,
+    key: int = 0,
+    out: str | None = None,
+    **model: Any,
+) -> Path:
+    """Writes new images: a sheet (.png), arrays (.npz: images, clusters, latents), or a new folder of PNG files."""
+    _, trained, folder = _load_model(workdir, **model)
+    path = check_output(out or folder / "generated.png")
     z, y = trained.draw(key, num_images, cluster, truncation)
     images = to_uint8(trained.decode(z, y))
     names = [f"{index:06}_cluster_{component}" for index, component in enumerate(y)]
-    write_images(out, images, names, images=images, clusters=y, latents=z)
-    show_written(display.console, out)
-    return out
+    write_images(path, images, names, images=images, clusters=y, latents=z)
+    return path
 
 
-def reconstruct(workdir, images, out=None, skip_bad=False, display=None, **options):
-    """Writes G(E(x)) of pictures beside them, and prints the mean squared error.
-
-    Args:
-      workdir: of the run.
-      images: a folder, a picture or an .npz.
-      out: a sheet of pairs (.png), arrays (.npz: originals, reconstructions, clusters), or a new folder of PNG files;
-        None is reconstructed.png in the working directory.
-      skip_bad: whether to leave out files that cannot be read.
-      display: a `Display`; None makes one.
-      **options: of `mpcc_jax.trained_model.load`.
-
-    Returns:
-      The mean squared error, in squares of pixels in [-1, 1].
-    """
-    display = display or Display()
-    trained = load(workdir, report=display.warn, **options)
-    out = check_output(out or folder_of(trained, workdir) / "reconstructed.png")
-    given = read_images(images, trained.image_shape, background=trained.config.data.background, skip_bad=skip_bad)
-    encoding = trained.encode(given.images)
+def reconstruct(workdir: str, images: str, out: str | None = None, skip_bad: bool = False, **model: Any) -> Path:
+    """Writes G(E(x)) of pictures as `generate` does, on a sheet beside x, and prints the mean squared error."""
+    display, trained, folder = _load_model(workdir, **model)
+    path = check_output(out or folder / "reconstructed.png")
+    files = _read_pictures(images, trained, skip_bad, display)
+    encoding = trained.encode(files.images)
     clusters = encoding.log_membership.argmax(axis=-1)
     decoded = trained.decode(encoding.mean, clusters)
-    originals = np.asarray(to_float(given.images)) if given.images.dtype == np.uint8 else given.images
+    originals = np.asarray(to_float(files.images)) if files.images.dtype == np.uint8 else files.images
     error = float(np.mean((decoded - originals) ** 2, dtype=np.float64))
     decoded, originals = to_uint8(decoded), to_uint8(originals)
-    shown = decoded
-    if out.suffix == ".png":
-        pairs = np.stack([originals, decoded], axis=1)[:RECONSTRUCTED]
-        shown = pairs.reshape(-1, *trained.image_shape)
-    names = [f"{index:06}_{name}" for index, name in enumerate(given.names)]
-    write_images(out, shown, names, originals=originals, reconstructions=decoded, clusters=clusters)
-    show_reconstruction(display.console, error, len(decoded), given.skipped, out)
-    return error
+    pairs = np.stack([originals, decoded], axis=1)[:RECONSTRUCTED].reshape(-1, *trained.image_shape)
+    names = [f"{index:06}_{name}" for index, name in enumerate(files.names)]
+    sheet = pairs if path.suffix == ".png" else decoded
+    write_images(path, sheet, names, originals=originals, reconstructions=decoded, clusters=clusters)
+    display.line(f"{len(decoded)} images reconstructed, mean squared error {error:.4f} (pixels in [-1, 1])")
+    return path
+
+
+def export(workdir: str, seed: int, out: str) -> Path:
+    """Makes a run of its own of one seed of several."""
+    export_seed(workdir, seed, out)
+    return Path(out)
+
+
+def import_weights(
+    config: str, released_dir: str, workdir: str, overrides: Sequence[str] = (), iteration: int = 0
+) -> Path:
+    """Makes a run of the authors' weights."""
+    return import_released(released_dir, workdir, load_config(config, overrides), iteration, Display().warn)
+
+
+def export_weights(workdir: str, out: str, file_format: str = "npz", **options: Any) -> Path:
+    """Writes a run as the authors' weights."""
+    return export_released(workdir, out, file_format, Display().warn, **options)

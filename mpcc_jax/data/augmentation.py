@@ -4,54 +4,41 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Integer, Key
 
-# Apart from the three keys of an iteration's noise, which are splits of the same key.
+from mpcc_jax.data.loader import Examples
+
+# Folded into the key, apart from the three keys of an iteration's noise, which are splits of the same key.
 _STREAM = 0x617567
 
 
 class Augmentation(NamedTuple):
-    """What is done to real images; by default nothing.
-
-    Attributes:
-      crop_padding: pixels of border on every side from which the crop is taken; 0 is none.
-      flip: whether half of the images are mirrored, left to right.
-    """
+    """Pixels of border on every side from which crops are taken, and whether half of the images are mirrored."""
 
     crop_padding: int = 0
     flip: bool = False
 
 
-def draw_augmentation(augmentation, key, iteration, shape):
-    """The randomness of an iteration's augmentation.
-
-    Args:
-      augmentation: the `Augmentation`.
-      key: the run's PRNG key for noise.
-      iteration: integer scalar.
-      shape: leading shape of the images.
-
-    Returns:
-      Offsets of the crops, int32 from 0 to 2 * crop_padding, [*shape, 2], or None; and whether to mirror, [*shape], or
-      None.
-    """
+def draw_augmentation(
+    augmentation: Augmentation, key: Key[Array, ""], iteration: int | Integer[Array, ""], shape: tuple[int, ...]
+) -> tuple[Integer[Array, "*shape 2"] | None, Bool[Array, "*shape"] | None]:
+    """Draws crops' offsets, from 0 to 2 * crop_padding, and whether to mirror; None for what is off."""
     crop_key, flip_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, iteration), _STREAM))
     span = 2 * augmentation.crop_padding + 1
     offsets = jax.random.randint(crop_key, (*shape, 2), 0, span) if augmentation.crop_padding else None
     return offsets, jax.random.bernoulli(flip_key, 0.5, shape) if augmentation.flip else None
 
 
-def augment(augmentation, examples, offsets, mirrored):
-    """Crops and mirrors images; labels stay.
+def augment(
+    augmentation: Augmentation,
+    examples: Examples,
+    offsets: Integer[Array | np.ndarray, "*shape 2"] | None,
+    mirrored: Bool[Array | np.ndarray, "*shape"] | None,
+) -> Examples:
+    """Crops and mirrors images, [*shape, H, W, C], with draws of `draw_augmentation`; labels stay.
 
     The border reflects the image, since the generator would learn to draw a constant one.
-
-    Args:
-      augmentation: the `Augmentation`.
-      examples: `Examples` with images [..., H, W, C].
-      offsets, mirrored: from `draw_augmentation`.
-
-    Returns:
-      `Examples`.
     """
     images, padding = examples.images, augmentation.crop_padding
     shape = images.shape[-3:]

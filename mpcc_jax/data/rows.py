@@ -2,39 +2,37 @@
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 
 from mpcc_jax.errors import DataError
 
 
-def choose_image_shape(count, found, wanted, *, pad):
-    """The images that rows stand for.
+def choose_image_shape(
+    count: int, shape: tuple[int, ...] | None, image_shape: Any, *, pad: bool
+) -> tuple[int, int, int]:
+    """Chooses the shape (H, W, C) of the images that rows of `count` features stand for. Raises DataError if none fits.
 
     Args:
       count: features of a row.
-      found: (H, W, C) if the rows were images, else None.
-      wanted: (H, W) or (H, W, C) that was asked for, or None.
+      shape: (H, W, C) if the rows were images.
+      image_shape: (H, W) or (H, W, C) that the user asked for.
       pad: whether rows that fill no square are laid on the smallest that holds them.
-
-    Returns:
-      (H, W, C).
-
-    Raises:
-      DataError: if there are no such images.
     """
-    if wanted is not None:
-        shape = (*wanted, 1) if len(wanted) == 2 else tuple(wanted)
-        whole = all(isinstance(size, numbers.Integral) and size > 0 for size in shape)
-        if not whole or len(shape) != 3 or shape[2] not in (1, 3):
-            raise DataError(f"image_shape is {wanted!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
-        if math.prod(shape) != count or found not in (None, shape):
-            given = f"rows of {count} features" if found is None else f"images of shape {found}"
-            raise DataError(f"image_shape is {wanted!r}, and X holds {given}; allowed: the shape of its images.")
+    if image_shape is not None:
+        chosen = (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
+        whole = all(isinstance(size, numbers.Integral) and size > 0 for size in chosen)
+        if not whole or len(chosen) != 3 or chosen[2] not in (1, 3):
+            raise DataError(f"image_shape is {image_shape!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
+        if math.prod(chosen) != count or shape not in (None, chosen):
+            content = f"rows of {count} features" if shape is None else f"images of shape {shape}"
+            raise DataError(f"image_shape is {image_shape!r}, and X holds {content}; allowed: the shape of its images.")
+        return tuple(int(size) for size in chosen)
+    if shape is not None:
         return shape
     side = math.isqrt(count)
-    if found is not None:
-        return found
     if side * side == count or pad:
         side += side * side < count
         return side, side, 1
@@ -44,17 +42,10 @@ def choose_image_shape(count, found, wanted, *, pad):
     )
 
 
-def draw_rows(rows, pixel_range, image_shape):
-    """Rows as 8-bit images; what rows are too short for is black.
-
-    Args:
-      rows: numbers, [N, features].
-      pixel_range: values that are black and white; beyond them is clipped.
-      image_shape: (H, W, C).
-
-    Returns:
-      uint8, [N, H, W, C].
-    """
+def draw_rows(
+    rows: Shaped[np.ndarray, "N features"], pixel_range: tuple[float, float], image_shape: tuple[int, int, int]
+) -> UInt8[np.ndarray, "N H W C"]:
+    """Makes rows 8-bit images: `pixel_range` is black and white, beyond it is clipped, missing features are black."""
     lowest, highest = pixel_range
     if rows.dtype != np.uint8 or pixel_range != (0, 255):
         scaled = (np.clip(rows.astype(np.float64), lowest, highest) - lowest) / (highest - lowest)

@@ -5,6 +5,8 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from scipy.special import log_softmax, logsumexp
 
 from mpcc_jax.errors import DataError
 
@@ -18,13 +20,7 @@ class FewSamplesWarning(UserWarning):
 
 
 class Score(NamedTuple):
-    """A score and its spread.
-
-    Attributes:
-      mean: over splits.
-      sd: standard deviation over splits (with n below the line, as is usual).
-      num_splits: how many.
-    """
+    """Mean and standard deviation (n below the line) over splits of the images."""
 
     mean: float
     sd: float
@@ -32,14 +28,7 @@ class Score(NamedTuple):
 
 
 class KernelDistance(NamedTuple):
-    """KID and how it was measured.
-
-    Attributes:
-      mean: over subsets; unbiased, so slightly negative at times for equal distributions.
-      sd: standard deviation over subsets (with n below the line).
-      num_subsets: how many.
-      subset_size: samples in each, from either side; less than asked for where one side has fewer.
-    """
+    """KID over subsets of either side: mean (unbiased, so negative at times) and standard deviation (n below)."""
 
     mean: float
     sd: float
@@ -47,17 +36,8 @@ class KernelDistance(NamedTuple):
     subset_size: int
 
 
-def check_features(features, name, at_least=2):
-    """Checks a table of features or logits.
-
-    Args:
-      features: the array.
-      name: what to call it in messages.
-      at_least: samples that are needed.
-
-    Raises:
-      DataError: unless it is [N, D] with enough samples and no NaN or infinity.
-    """
+def check_features(features: np.ndarray, name: str, at_least: int = 2) -> None:
+    """Raises DataError unless features (or logits) are [N, D] of enough images, with no NaN or infinity."""
     if np.ndim(features) != 2:
         raise DataError(f"{name} have shape {np.shape(features)}; allowed: [N, D], a row per image.")
     if len(features) < at_least:
@@ -67,21 +47,20 @@ def check_features(features, name, at_least=2):
         raise DataError(f"{name} are NaN or infinite for {broken} of {len(features)} images; allowed: numbers.")
 
 
-def feature_moments(features, name="features"):
-    """Mean and covariance, which FID compares.
+def check_moments(mean: np.ndarray, cov: np.ndarray, suffix: str = "") -> None:
+    """Raises DataError unless mean and covariance are [D] and [D, D], with no NaN or infinity."""
+    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
+        raise DataError(f"mean{suffix} and cov{suffix} are {mean.shape} and {cov.shape}; allowed: [D] and [D, D].")
+    if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+        raise DataError(f"mean{suffix} or cov{suffix} has values that are NaN or infinite.")
 
-    Args:
-      features: [N, D].
-      name: what to call them in messages.
 
-    Returns:
-      Mean [D] and covariance [D, D] (with N - 1 below the line), float64.
+def feature_moments(
+    features: Float[np.ndarray, "N D"], name: str = "features"
+) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, "D D"]]:
+    """Mean and covariance (N - 1 below the line), which FID compares, in float64.
 
-    Raises:
-      DataError: if there are fewer than 2 samples, or NaN among them.
-
-    Warns:
-      FewSamplesWarning: below 10 000 samples.
+    Raises DataError for fewer than 2 samples or NaN, and warns with FewSamplesWarning below 10 000 samples.
     """
     check_features(features, name)
     if len(features) < ENOUGH_SAMPLES:
@@ -95,8 +74,8 @@ def feature_moments(features, name="features"):
     return features.mean(axis=0), np.cov(features, rowvar=False).reshape(features.shape[1], -1)
 
 
-def _clipped(eigenvalues, scale, name):
-    """Eigenvalues of a matrix that has none below zero but for rounding."""
+def _clip_eigenvalues(eigenvalues: np.ndarray, scale: float, name: str) -> np.ndarray:
+    """Sets negative eigenvalues to zero where they are rounding errors."""
     if eigenvalues.min() < -NEGATIVE_TOLERANCE * scale:
         raise DataError(
             f"{name} has the eigenvalue {eigenvalues.min():g} (its scale is {scale:g}); a covariance has none below 0. "
@@ -105,48 +84,36 @@ def _clipped(eigenvalues, scale, name):
     return np.maximum(eigenvalues, 0.0)
 
 
-def _check_moments(mean1, cov1, mean2, cov2):
-    for number, mean, cov in ((1, mean1, cov1), (2, mean2, cov2)):
-        if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
-            raise DataError(f"mean{number} and cov{number} are {mean.shape} and {cov.shape}; allowed: [D] and [D, D].")
-        if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
-            raise DataError(f"mean{number} or cov{number} has values that are NaN or infinite.")
-    if len(mean1) != len(mean2):
-        raise DataError(f"statistics of {len(mean1)} and of {len(mean2)} features; they must be of the same network.")
-
-
-def frechet_distance(mean1, cov1, mean2, cov2):
+def frechet_distance(
+    mean1: Float[np.ndarray, " D1"],
+    cov1: Float[np.ndarray, "D1 D1"],
+    mean2: Float[np.ndarray, " D2"],
+    cov2: Float[np.ndarray, "D2 D2"],
+) -> float:
     """Squared Fréchet distance between two Gaussians (FID where they are of Inception's features; Heusel et al., 2017).
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2)). The matrix under the last root is symmetric, so its root
-    needs eigenvalues alone, and singular covariances (fewer samples than features) are no special case.
-
-    Args:
-      mean1: [D].
-      cov1: [D, D].
-      mean2: [D].
-      cov2: [D, D].
-
-    Returns:
-      The distance, at least 0.
-
-    Raises:
-      DataError: if shapes do not match, values are not finite, or a matrix is clearly no covariance.
+    needs eigenvalues alone, and singular covariances (fewer samples than features) are no special case. Raises
+    DataError if shapes do not match, values are not finite, or a matrix is clearly no covariance.
     """
     mean1, cov1, mean2, cov2 = (np.asarray(value, np.float64) for value in (mean1, cov1, mean2, cov2))
-    _check_moments(mean1, cov1, mean2, cov2)
+    check_moments(mean1, cov1, "1")
+    check_moments(mean2, cov2, "2")
+    if len(mean1) != len(mean2):
+        raise DataError(f"statistics of {len(mean1)} and of {len(mean2)} features; they must be of the same network.")
     values, vectors = np.linalg.eigh(cov1)
     scale = np.abs(values).max()
-    half = (vectors * np.sqrt(_clipped(values, scale, "cov1"))[None]) @ vectors.T
+    half = (vectors * np.sqrt(_clip_eigenvalues(values, scale, "cov1"))[None]) @ vectors.T
     product = half @ cov2 @ half
     scale *= np.linalg.norm(cov2)
-    roots = np.sqrt(_clipped(np.linalg.eigvalsh((product + product.T) / 2), scale, "cov2, seen through cov1,"))
+    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
+    roots = np.sqrt(_clip_eigenvalues(eigenvalues, scale, "cov2, seen through cov1,"))
     distance = np.square(mean1 - mean2).sum() + np.trace(cov1) + np.trace(cov2) - 2.0 * roots.sum()
     # Only rounding makes it negative.
     return max(float(distance), 0.0)
 
 
-def _squared_mmd(features1, features2):
+def _squared_mmd(features1: np.ndarray, features2: np.ndarray) -> float:
     """Unbiased estimate of MMD^2 under the cubic kernel of KID; both [n, D]."""
     count, width = features1.shape
 
@@ -158,25 +125,18 @@ def _squared_mmd(features1, features2):
     return pairs - 2.0 * kernel(features1, features2).mean()
 
 
-def kernel_distance(features1, features2, rng, num_subsets=100, subset_size=1000):
+def kernel_distance(
+    features1: Float[np.ndarray, "N D1"],
+    features2: Float[np.ndarray, "M D2"],
+    rng: np.random.Generator,
+    num_subsets: int = 100,
+    subset_size: int = 1000,
+) -> KernelDistance:
     """Kernel Inception distance: unbiased MMD^2 under the kernel (x.y / D + 1)^3 (Binkowski et al., 2018).
 
-    Args:
-      features1: [N, D].
-      features2: [M, D].
-      rng: `numpy.random.Generator`, which draws the subsets, without repetition inside each.
-      num_subsets: how many.
-      subset_size: samples of each; the smaller of N and M where that is less.
-
-    Returns:
-      A `KernelDistance`.
-
-    Raises:
-      DataError: if there are fewer than 2 samples, NaN among them, or two numbers of features.
-      ValueError: if num_subsets or subset_size is too small.
+    `rng` draws the subsets without repetition inside each; their size is the smaller of N and M where that is less.
+    Raises DataError for fewer than 2 samples, NaN, or two numbers of features.
     """
-    if num_subsets < 1 or subset_size < 2:
-        raise ValueError(f"num_subsets={num_subsets}, subset_size={subset_size}; allowed: 1 or more, and 2 or more.")
     check_features(features1, "features1")
     check_features(features2, "features2")
     if features1.shape[1] != features2.shape[1]:
@@ -192,24 +152,12 @@ def kernel_distance(features1, features2, rng, num_subsets=100, subset_size=1000
     return KernelDistance(float(np.mean(distances)), float(np.std(distances)), num_subsets, size)
 
 
-def inception_score(logits, num_splits=10):
+def inception_score(logits: Float[np.ndarray, "N classes"], num_splits: int = 10) -> Score:
     """Inception Score: exp of the mean KL from p(y given x) to p(y) (Salimans et al., 2016).
 
-    Args:
-      logits: [N, classes].
-      num_splits: parts, taken in the order of the images, each with a p(y) of its own.
-
-    Returns:
-      A `Score`.
-
-    Raises:
-      DataError: if there are fewer than 2 samples a split, or NaN among them.
-      ValueError: if num_splits is not positive.
+    The splits are taken in the order of the images, each with a p(y) of its own. Raises DataError for fewer than 2
+    samples a split, or NaN.
     """
-    from scipy.special import log_softmax, logsumexp
-
-    if num_splits < 1:
-        raise ValueError(f"num_splits={num_splits}; allowed: 1 or more.")
     check_features(logits, f"logits in {num_splits} splits", at_least=2 * num_splits)
     bounds = np.arange(num_splits + 1) * len(logits) // num_splits
     scores = []

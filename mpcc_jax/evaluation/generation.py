@@ -1,17 +1,20 @@
 """How good the images of a trained generator are: FID, KID and Inception Score against a reference of real images."""
 
+import contextlib
 import hashlib
-import itertools
 import os
-import pathlib
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
+from ml_collections import ConfigDict
 
 from mpcc_jax.data.cache import cache_dir, file_name
-from mpcc_jax.data.dataset import BLOCK
+from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.errors import InputError, WeightsError
 from mpcc_jax.evaluation.features import DEFAULT_RESIZE, ROUNDING, extract_features, extraction_protocol, to_uint8
 from mpcc_jax.evaluation.fid import FewSamplesWarning
@@ -20,9 +23,9 @@ from mpcc_jax.evaluation.reference import (
     ReferenceStatistics,
     check_protocols,
     generation_scores,
-    load,
     measure_reference,
-    save,
+    read_reference,
+    write_reference,
 )
 
 PUBLISHED_SAMPLES = 50_000
@@ -30,84 +33,53 @@ FEWEST_SAMPLES = 20
 MANY_ON_CPU = 5000
 NONE = "none"
 
-
-def _digest(images):
-    digest = hashlib.sha256(repr(images.shape).encode())
-    for start in range(0, len(images), BLOCK):
-        digest.update(np.ascontiguousarray(images[start : start + BLOCK]).tobytes())
-    return digest.hexdigest()
+Warn = Callable[[str], None]
+# Takes what is being done, and is a context with a function of (images done, of how many).
+Progress = Callable[[str], contextlib.AbstractContextManager[Callable[[int, int], None]]]
 
 
-def reference_path(dataset, pixels_sha256, weights, resize, settings):
-    """Where the reference statistics of a data set are kept, by its pixels, the network and the resize.
-
-    Args:
-      dataset: the `Dataset`.
-      pixels_sha256: of its images.
-      weights: `InceptionWeights`.
-      resize: one of `mpcc_jax.evaluation.features.RESIZES`.
-      settings: `config.data`.
-
-    Returns:
-      `pathlib.Path`.
-    """
-    name = file_name("-".join(text for text in (dataset.name, dataset.version, dataset.split) if text))
-    digest = hashlib.sha256(f"{pixels_sha256} {weights.sha256} {resize}".encode()).hexdigest()[:12]
-    return cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{digest}.npz"
+@contextlib.contextmanager
+def _warnings_to(warn: Warn) -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FewSamplesWarning)
+        yield
+    for warning in caught:
+        warn(str(warning.message))
 
 
-def find_reference(dataset, weights, resize, settings, display):
-    """The reference statistics of a data set: from the cache, or measured and kept there.
-
-    Args:
-      dataset: the `Dataset`, all of its images.
-      weights: `InceptionWeights`.
-      resize: one of `mpcc_jax.evaluation.features.RESIZES`.
-      settings: `config.data`.
-      display: a `Display`.
-
-    Returns:
-      `ReferenceStatistics`, and their path.
-    """
-    pixels = _digest(dataset.images)
-    path = reference_path(dataset, pixels, weights, resize, settings)
+def find_reference(
+    dataset: Dataset, weights: InceptionWeights, resize: str, settings: ConfigDict, progress: Progress
+) -> tuple[ReferenceStatistics, Path]:
+    """Reads the reference statistics of a data set from the cache of `config.data`, or measures and keeps them."""
+    digest = hashlib.sha256(repr(dataset.images.shape).encode())
+    digest.update(np.ascontiguousarray(dataset.images))
+    pixels = digest.hexdigest()
+    about = {name: getattr(dataset, name) for name in ("name", "version", "split")}
+    name = file_name("-".join(filter(None, about.values())))
+    identity = hashlib.sha256(f"{pixels} {weights.sha256} {resize}".encode()).hexdigest()[:12]
+    path = cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{identity}.npz"
     if path.exists():
-        return load(path), path
-    protocol = {
-        **extraction_protocol(weights, resize),
-        **{name: getattr(dataset, name) for name in ("name", "version", "split")},
-        "pixels_sha256": pixels,
-        "shape": list(dataset.images.shape[1:]),
-    }
-    with display.reading("Inception on real images") as progress:
-        features, logits = extract_features(weights, dataset.images, resize, report=progress)
+        return read_reference(path), path
+    shape = list(dataset.images.shape[1:])
+    protocol = {**extraction_protocol(weights, resize), **about, "pixels_sha256": pixels, "shape": shape}
+    with progress("Inception on real images") as count:
+        features, logits = extract_features(weights, dataset.images, resize, progress=count)
     reference = measure_reference(features, logits, protocol)
-    save(path, reference)
+    write_reference(path, reference)
     return reference, path
 
 
-def _samples(trained, key, count, progress):
+def _generate_batches(trained: Any, key: Array, num_samples: int, count: Callable) -> Iterator[np.ndarray]:
     """Batches of generated images, 8-bit; a function of the key and of how many."""
     size = trained.config.training.batch_size if trained.statistics == "batch" else trained.batch_size
-    for index in itertools.count():
-        done = index * size
-        if done >= count:
-            return
+    for index, done in enumerate(range(0, num_samples, size)):
         images = trained.generate(jax.random.fold_in(key, index), size)
-        yield to_uint8(images)[: count - done]
-        progress(min(done + size, count), count)
+        yield to_uint8(images)[: num_samples - done]
+        count(min(done + size, num_samples), num_samples)
 
 
 class Measurement(NamedTuple):
-    """What FID and the like are to be measured with; everything that can be wrong has been checked.
-
-    Attributes:
-      weights: `InceptionWeights`.
-      resize: one of `mpcc_jax.evaluation.features.RESIZES`.
-      reference: `ReferenceStatistics`, or None for those of the run's data.
-      num_samples: generated images.
-      protocol: of the generated images.
-    """
+    """What FID and the like are measured with, checked; without a reference it is the run's data."""
 
     weights: InceptionWeights
     resize: str
@@ -117,26 +89,27 @@ class Measurement(NamedTuple):
 
 
 def plan_measurement(
-    trained, display, *, inception=None, resize=DEFAULT_RESIZE, reference=None, num_samples=PUBLISHED_SAMPLES
-):
+    trained: Any,
+    warn: Warn,
+    *,
+    inception: str | Path | None = None,
+    resize: str = DEFAULT_RESIZE,
+    reference: str | Path | None = None,
+    num_samples: int = PUBLISHED_SAMPLES,
+) -> Measurement | None:
     """Finds and checks what FID, KID and Inception Score need, before anything expensive.
 
     Args:
       trained: the `TrainedModel`.
-      display: a `Display`.
+      warn: called with a sentence.
       inception: path of the weights, "download" or "none"; None takes them where they usually are, and goes without
-        where they are not.
-      resize: one of `mpcc_jax.evaluation.features.RESIZES`.
+        where they are not. Without weights, None is returned.
+      resize: one of `features.RESIZES`.
       reference: path of statistics, ours or published; None measures those of the data set, once.
-      num_samples: generated images; 50 000 is usual.
-
-    Returns:
-      A `Measurement`; None without weights.
+      num_samples: generated images, at least 20; 50 000 is usual.
 
     Raises:
-      WeightsError: if weights were asked for and are not there, or are not the right ones.
-      DataError: if the reference cannot be read, or was made in another way.
-      InputError: if there are fewer than 20 samples.
+      WeightsError, DataError: if weights that were asked for, or the reference, are missing or not the right ones.
     """
     if inception == NONE:
         return None
@@ -150,7 +123,7 @@ def plan_measurement(
     except WeightsError as error:
         if inception or os.environ.get(VARIABLE):
             raise
-        display.warn(f"no FID, KID and Inception Score: {error}")
+        warn(f"no FID, KID and Inception Score: {error}")
         return None
     weights = read_weights(path)
     protocol = {
@@ -161,72 +134,48 @@ def plan_measurement(
         "iteration": trained.iteration,
         "truncation": 1.0,
     }
-    given = load(pathlib.Path(reference).expanduser()) if reference else None
-    if given is not None:
-        check_protocols(protocol, given.protocol)
+    stored = read_reference(Path(reference).expanduser()) if reference else None
+    check_protocols(protocol, stored.protocol if stored else {})
     if jax.default_backend() == "cpu" and num_samples > MANY_ON_CPU:
-        display.warn(
+        warn(
             f"Inception on {num_samples} samples takes hours on a CPU. Take fewer by --num_samples, or go without by "
             f"--inception={NONE}."
         )
-    return Measurement(weights, resize, given, num_samples, protocol)
+    return Measurement(weights, resize, stored, num_samples, protocol)
 
 
-def measure(measurement, trained, dataset, display):
-    """FID, KID and Inception Score of a trained generator.
-
-    Args:
-      measurement: from `plan_measurement`.
-      trained: the `TrainedModel`.
-      dataset: the `Dataset` that it was trained on; the reference, unless the measurement has another.
-      display: a `Display`.
-
-    Returns:
-      Figures by name with their protocol, as `mpcc_jax.evaluation.reference.generation_scores`.
-
-    Raises:
-      DataError: if the figures cannot be computed.
-    """
-    weights, resize, real, num_samples, protocol = measurement
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FewSamplesWarning)
-        if real is None:
-            real, _ = find_reference(dataset, weights, resize, trained.config.data, display)
-        with display.reading("Inception on generated images") as progress:
-            samples = _samples(trained, jax.random.key(trained.seed), num_samples, progress)
+def measure(measurement: Measurement, trained: Any, dataset: Dataset, warn: Warn, progress: Progress) -> dict:
+    """Measures FID, KID and Inception Score of a trained generator, by name as `reference.generation_scores`."""
+    weights, resize, reference, num_samples, protocol = measurement
+    with _warnings_to(warn):
+        if reference is None:
+            reference, _ = find_reference(dataset, weights, resize, trained.config.data, progress)
+        with progress("Inception on generated images") as count:
+            samples = _generate_batches(trained, jax.random.key(trained.seed), num_samples, count)
             features, logits = extract_features(weights, samples, resize)
-        scores = generation_scores(features, logits, real, protocol, np.random.default_rng(0))
-    for warning in caught:
-        display.warn(str(warning.message))
-    return scores
+        return generation_scores(features, logits, reference, protocol, np.random.default_rng(0))
 
 
-def measure_statistics(config, dataset, display, *, inception=None, resize=DEFAULT_RESIZE, out=None):
-    """Computes the reference statistics of a data set, once.
+def measure_statistics(
+    config: ConfigDict,
+    dataset: Dataset,
+    warn: Warn,
+    progress: Progress,
+    *,
+    inception: str | Path | None = None,
+    resize: str = DEFAULT_RESIZE,
+    out: str | Path | None = None,
+) -> tuple[ReferenceStatistics, Path]:
+    """Computes the reference statistics of a data set, once; `out` gets a copy, evaluation looks in the cache.
 
-    Args:
-      config: the configuration.
-      dataset: the `Dataset`.
-      display: a `Display`.
-      inception: path of the weights, or "download"; None takes them where they usually are.
-      resize: one of `mpcc_jax.evaluation.features.RESIZES`.
-      out: where to write a copy; evaluation looks in the cache.
-
-    Returns:
-      `ReferenceStatistics`, and their path.
-
-    Raises:
-      WeightsError: if the weights are not there, or not the right ones.
+    Raises WeightsError if the weights are not there, or not the right ones.
     """
-    if out and pathlib.Path(out).suffix != ".npz":
+    if out and Path(out).suffix != ".npz":
         raise InputError(f"--out is {str(out)!r}; allowed: a name that ends in .npz.")
     weights = read_weights(find_weights(inception, config.data.cache_dir))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FewSamplesWarning)
-        reference, path = find_reference(dataset, weights, resize, config.data, display)
-    for warning in caught:
-        display.warn(str(warning.message))
+    with _warnings_to(warn):
+        reference, path = find_reference(dataset, weights, resize, config.data, progress)
     if out:
-        path = pathlib.Path(out).expanduser()
-        save(path, reference)
+        path = Path(out).expanduser()
+        write_reference(path, reference)
     return reference, path

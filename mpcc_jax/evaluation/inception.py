@@ -4,12 +4,13 @@ It is torchvision's `inception_v3` without auxiliary logits but for four things:
 the mean, the last block pools by the maximum, there are 1008 classes, and images are scaled as TensorFlow did.
 """
 
-import itertools
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 IMAGE_SIZE = 299
 NUM_FEATURES = 2048
@@ -20,17 +21,9 @@ _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
 
 class Conv(NamedTuple):
-    """Convolution, batch norm and ReLU.
+    """Convolution, batch norm and ReLU."""
 
-    Attributes:
-      name: of the layer inside its block, as published.
-      features: output channels.
-      size: of the kernel, (height, width).
-      stride: in both directions.
-      padding: "SAME" or "VALID".
-    """
-
-    name: str
+    name: str  # of the layer inside its block, as published
     features: int
     size: tuple[int, int] = (1, 1)
     stride: int = 1
@@ -38,13 +31,7 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Pooling over 3x3 pixels.
-
-    Attributes:
-      kind: "max" or "average".
-      stride: in both directions.
-      padding: "SAME" or "VALID".
-    """
+    """Pooling over 3x3 pixels, by "max" or "average"."""
 
     kind: str
     stride: int = 1
@@ -52,70 +39,57 @@ class Pool(NamedTuple):
 
 
 class Branches(NamedTuple):
-    """Sequences of layers on the same input; their outputs are concatenated along the channels.
+    """Sequences of layers on the same input; their outputs are concatenated along the channels."""
 
-    Attributes:
-      sequences: tuples of layers.
-    """
-
-    sequences: tuple
+    prefix: str  # of the layers' names
+    sequences: tuple[tuple, ...]
 
 
-def _reduction(name, features):
-    return Conv(name, features, (3, 3), 2, "VALID")
-
-
+_REDUCING = ((3, 3), 2, "VALID")
 _REDUCING_POOL = Pool("max", 2, "VALID")
 
 
-def _block_a(pool_features):
-    wide = (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5)))
-    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3)))
+def _chain(name: str, *settings: tuple) -> tuple[Conv, ...]:
+    """Convolutions one after the other, numbered from 1."""
+    return tuple(Conv(f"{name}_{number}", *fields) for number, fields in enumerate(settings, 1))
+
+
+def _block_a(prefix: str, pool_features: int) -> Branches:
+    wide = _chain("branch5x5", (48,), (64, (5, 5)))
+    double = _chain("branch3x3dbl", (64,), (96, (3, 3)), (96, (3, 3)))
     pooled = (Pool("average"), Conv("branch_pool", pool_features))
-    return (Branches(((Conv("branch1x1", 64),), wide, double, pooled)),)
+    return Branches(prefix, ((Conv("branch1x1", 64),), wide, double, pooled))
 
 
-def _block_b():
-    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), _reduction("branch3x3dbl_3", 96))
-    return (Branches(((_reduction("branch3x3", 384),), double, (_REDUCING_POOL,))),)
+def _block_b(prefix: str) -> Branches:
+    double = _chain("branch3x3dbl", (64,), (96, (3, 3)), (96, *_REDUCING))
+    return Branches(prefix, ((Conv("branch3x3", 384, *_REDUCING),), double, (_REDUCING_POOL,)))
 
 
-def _block_c(narrow):
-    single = (Conv("branch7x7_1", narrow), Conv("branch7x7_2", narrow, (1, 7)), Conv("branch7x7_3", 192, (7, 1)))
-    double = (
-        Conv("branch7x7dbl_1", narrow),
-        Conv("branch7x7dbl_2", narrow, (7, 1)),
-        Conv("branch7x7dbl_3", narrow, (1, 7)),
-        Conv("branch7x7dbl_4", narrow, (7, 1)),
-        Conv("branch7x7dbl_5", 192, (1, 7)),
-    )
+def _block_c(prefix: str, narrow: int) -> Branches:
+    single = _chain("branch7x7", (narrow,), (narrow, (1, 7)), (192, (7, 1)))
+    double = _chain("branch7x7dbl", (narrow,), (narrow, (7, 1)), (narrow, (1, 7)), (narrow, (7, 1)), (192, (1, 7)))
     pooled = (Pool("average"), Conv("branch_pool", 192))
-    return (Branches(((Conv("branch1x1", 192),), single, double, pooled)),)
+    return Branches(prefix, ((Conv("branch1x1", 192),), single, double, pooled))
 
 
-def _block_d():
-    square = (Conv("branch3x3_1", 192), _reduction("branch3x3_2", 320))
-    long = (
-        Conv("branch7x7x3_1", 192),
-        Conv("branch7x7x3_2", 192, (1, 7)),
-        Conv("branch7x7x3_3", 192, (7, 1)),
-        _reduction("branch7x7x3_4", 192),
-    )
-    return (Branches((square, long, (_REDUCING_POOL,))),)
+def _block_d(prefix: str) -> Branches:
+    square = _chain("branch3x3", (192,), (320, *_REDUCING))
+    long = _chain("branch7x7x3", (192,), (192, (1, 7)), (192, (7, 1)), (192, *_REDUCING))
+    return Branches(prefix, (square, long, (_REDUCING_POOL,)))
 
 
-def _split(name):
-    return Branches(((Conv(f"{name}a", 384, (1, 3)),), (Conv(f"{name}b", 384, (3, 1)),)))
+def _block_e(prefix: str, pooling: str) -> Branches:
+    def split(name):
+        return Branches(name, ((Conv("a", 384, (1, 3)),), (Conv("b", 384, (3, 1)),)))
 
-
-def _block_e(pooling):
-    single = (Conv("branch3x3_1", 384), _split("branch3x3_2"))
-    double = (Conv("branch3x3dbl_1", 448), Conv("branch3x3dbl_2", 384, (3, 3)), _split("branch3x3dbl_3"))
+    single = (Conv("branch3x3_1", 384), split("branch3x3_2"))
+    double = (*_chain("branch3x3dbl", (448,), (384, (3, 3))), split("branch3x3dbl_3"))
     pooled = (Pool(pooling), Conv("branch_pool", 192))
-    return (Branches(((Conv("branch1x1", 320),), single, double, pooled)),)
+    return Branches(prefix, ((Conv("branch1x1", 320),), single, double, pooled))
 
 
-_STEM = (
+ARCHITECTURE = (
     Conv("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"),
     Conv("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"),
     Conv("Conv2d_2b_3x3", 64, (3, 3)),
@@ -123,26 +97,21 @@ _STEM = (
     Conv("Conv2d_3b_1x1", 80),
     Conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"),
     _REDUCING_POOL,
-)
-
-# (prefix of the names, layers), in the order of the computation.
-ARCHITECTURE = (
-    ("", _STEM),
-    ("Mixed_5b.", _block_a(32)),
-    ("Mixed_5c.", _block_a(64)),
-    ("Mixed_5d.", _block_a(64)),
-    ("Mixed_6a.", _block_b()),
-    ("Mixed_6b.", _block_c(128)),
-    ("Mixed_6c.", _block_c(160)),
-    ("Mixed_6d.", _block_c(160)),
-    ("Mixed_6e.", _block_c(192)),
-    ("Mixed_7a.", _block_d()),
-    ("Mixed_7b.", _block_e("average")),
-    ("Mixed_7c.", _block_e("max")),
+    _block_a("Mixed_5b.", 32),
+    _block_a("Mixed_5c.", 64),
+    _block_a("Mixed_5d.", 64),
+    _block_b("Mixed_6a."),
+    _block_c("Mixed_6b.", 128),
+    _block_c("Mixed_6c.", 160),
+    _block_c("Mixed_6d.", 160),
+    _block_c("Mixed_6e.", 192),
+    _block_d("Mixed_7a."),
+    _block_e("Mixed_7b.", "average"),
+    _block_e("Mixed_7c.", "max"),
 )
 
 
-def _kernel_shapes(layers, prefix, channels):
+def _kernel_shapes(layers: tuple, prefix: str, channels: int) -> tuple[dict, int]:
     """OIHW shapes of the convolutions by full name, and the channels that come out."""
     shapes = {}
     for layer in layers:
@@ -150,21 +119,14 @@ def _kernel_shapes(layers, prefix, channels):
             shapes[prefix + layer.name] = (layer.features, channels, *layer.size)
             channels = layer.features
         elif isinstance(layer, Branches):
-            parts = [_kernel_shapes(sequence, prefix, channels) for sequence in layer.sequences]
-            shapes.update(itertools.chain.from_iterable(part.items() for part, _ in parts))
+            parts = [_kernel_shapes(sequence, prefix + layer.prefix, channels) for sequence in layer.sequences]
+            for part, _ in parts:
+                shapes |= part
             channels = sum(width for _, width in parts)
     return shapes, channels
 
 
-def _all_kernel_shapes():
-    shapes, channels = {}, 3
-    for prefix, layers in ARCHITECTURE:
-        block, channels = _kernel_shapes(layers, prefix, channels)
-        shapes.update(block)
-    return shapes
-
-
-_KERNELS = _all_kernel_shapes()
+_KERNELS, _ = _kernel_shapes(ARCHITECTURE, "", 3)
 
 # Shape of every tensor of the published state dict, in PyTorch's layout, by name (num_batches_tracked left out).
 SHAPES = {
@@ -175,17 +137,11 @@ SHAPES = {
 }
 
 
-def prepare(params):
-    """Brings published weights into the form that `inception_v3` computes with, once.
+def prepare(params: dict[str, np.ndarray]) -> dict:
+    """Brings published weights (names and shapes of `SHAPES`) into the form that `inception_v3` computes with.
 
-    Batch norm becomes part of the convolution before it: its scale is multiplied into the kernel, in float64.
-
-    Args:
-      params: NumPy arrays by the names and of the shapes in `SHAPES`.
-
-    Returns:
-      NumPy float32: by name of the convolution, "kernel" [H, W, I, O] and "shift" [1, 1, 1, O]; and "classifier"
-      [2048, 1008]. The bias of the classes has no part in any score.
+    Batch norm becomes part of the convolution before it: its scale is multiplied into the kernel, in float64. The bias
+    of the classes has no part in any score.
     """
     prepared = {}
     for name in _KERNELS:
@@ -198,16 +154,7 @@ def prepare(params):
     return prepared
 
 
-def _pool(layer, x):
-    import flax.linen as nn
-
-    strides = (layer.stride, layer.stride)
-    if layer.kind == "max":
-        return nn.max_pool(x, (3, 3), strides, layer.padding)
-    return nn.avg_pool(x, (3, 3), strides, layer.padding, count_include_pad=False)
-
-
-def _apply(layers, prefix, prepared, x, precision):
+def _apply(layers: tuple, prefix: str, prepared: dict, x: Array, precision: jax.lax.Precision) -> Array:
     for layer in layers:
         if isinstance(layer, Conv):
             weights = prepared[prefix + layer.name]
@@ -216,37 +163,23 @@ def _apply(layers, prefix, prepared, x, precision):
                 x, weights["kernel"], strides, layer.padding, dimension_numbers=numbers, precision=precision
             )
             x = jax.nn.relu(x + weights["shift"])
+        elif isinstance(layer, Pool) and layer.kind == "max":
+            x = nn.max_pool(x, (3, 3), (layer.stride, layer.stride), layer.padding)
         elif isinstance(layer, Pool):
-            x = _pool(layer, x)
+            x = nn.avg_pool(x, (3, 3), (layer.stride, layer.stride), layer.padding, count_include_pad=False)
         else:
-            parts = [_apply(sequence, prefix, prepared, x, precision) for sequence in layer.sequences]
+            parts = [_apply(sequence, prefix + layer.prefix, prepared, x, precision) for sequence in layer.sequences]
             x = jnp.concatenate(parts, axis=-1)
     return x
 
 
-def inception_v3(prepared, images, precision=jax.lax.Precision.HIGHEST):
-    """Features and logits of images.
+def inception_v3(
+    prepared: dict, images: Float[Array, "N 299 299 3"], precision: jax.lax.Precision = jax.lax.Precision.HIGHEST
+) -> tuple[Float[Array, "N 2048"], Float[Array, "N 1008"]]:
+    """Computes features after the last average pool, and logits without bias, as the Inception Score uses them.
 
-    Args:
-      prepared: weights, from `prepare`.
-      images: scaled to about [-1, 1] by one of `resizing.RESIZES`, float, [N, 299, 299, 3].
-      precision: of the multiplications. HIGHEST is float32 on every device; anything less uses bfloat16 or TF32 on
-        TPUs and GPUs and gives other figures.
-
-    Returns:
-      Features after the last average pool, [N, 2048], and logits without the bias of the classes, [N, 1008], as the
-      Inception Score is computed from.
-
-    Raises:
-      ValueError: if the images have another shape.
+    Images are scaled by one of `features.RESIZES`, weights `prepared`. A precision below HIGHEST, which is float32 on
+    every device, uses bfloat16 or TF32 on TPUs and GPUs and gives other figures.
     """
-    if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}; allowed: [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3]. "
-            "mpcc_jax.evaluation.features.RESIZES makes them so."
-        )
-    x = images
-    for prefix, layers in ARCHITECTURE:
-        x = _apply(layers, prefix, prepared, x, precision)
-    features = x.mean(axis=(1, 2))
+    features = _apply(ARCHITECTURE, "", prepared, images, precision).mean(axis=(1, 2))
     return features, jnp.matmul(features, prepared["classifier"], precision=precision)

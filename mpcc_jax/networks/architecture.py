@@ -1,38 +1,25 @@
-"""One table of channels and resolutions for the three networks (tables 5, 6 and 7 of the paper)."""
+"""Channels and resolutions of the three networks, one table (tables 5, 6 and 7 of the paper)."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One residual block.
+    """One residual block."""
 
-    Attributes:
-      width: output feature maps, in units of the channel multiplier C.
-      resample: whether the block doubles (generator) or halves (discriminator, encoder) the resolution.
-    """
-
-    width: int
-    resample: bool = False
+    width: int  # output feature maps, in units of the channel multiplier C
+    resample: bool = False  # whether to double (generator) or halve (discriminator, encoder) the resolution
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The residual blocks for one image resolution.
+    """The residual blocks for one image resolution."""
 
-    Attributes:
-      input_width: feature maps after the generator's first linear layer, in units of C.
-      generator: blocks from 4x4 to the image.
-      trunk: the first three blocks of the discriminator, which the encoder shares.
-      discriminator: the discriminator's remaining blocks.
-      encoder: the encoder's remaining blocks.
-    """
-
-    input_width: int
-    generator: tuple[Stage, ...]
-    trunk: tuple[Stage, ...]
-    discriminator: tuple[Stage, ...]
-    encoder: tuple[Stage, ...]
+    input_width: int  # feature maps after the generator's first linear layer, in units of C
+    generator: tuple[Stage, ...]  # from 4x4 to the image
+    trunk: tuple[Stage, ...]  # the first three blocks of the discriminator, which the encoder shares
+    discriminator: tuple[Stage, ...]  # the discriminator's remaining blocks
+    encoder: tuple[Stage, ...]  # the encoder's remaining blocks
 
 
 BOTTOM_SIZE = 4
@@ -40,7 +27,7 @@ BOTTOM_SIZE = 4
 _UP, _DOWN, _KEEP = Stage(4, True), Stage(4, True), Stage(4)
 
 
-def _resampling(*widths):
+def _resampling(*widths: int) -> tuple[Stage, ...]:
     return tuple(Stage(width, True) for width in widths)
 
 

@@ -10,34 +10,29 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+from jaxtyping import Array, ArrayLike, Float, Num
 
+from mpcc_jax.networks.architecture import Stage
 from mpcc_jax.networks.resampling import SMALLEST_BILINEAR, average_pool, conv2d_average_pool, upsample, upsample_conv2d
 from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv
 
 
 class GeneratorBlock(nn.Module):
-    """Figure 4 (a): norm, ReLU, up, 3x3, norm, ReLU, 3x3, plus the upsampled input through a 1x1.
+    """Figure 4 (a): norm, ReLU, up, 3x3, norm, ReLU, 3x3, plus the upsampled input through a 1x1."""
 
-    Attributes:
-      features: output feature maps.
-      resample: whether to double the resolution.
-      upsampling: "bilinear" or "nearest".
-      norm: makes the conditional normalisation.
-      conv: makes a convolution.
-      rewrites: the exact rewrites to use.
-    """
-
-    features: int
-    resample: bool
-    upsampling: str
+    features: int  # output feature maps
+    resample: bool  # whether to double the resolution
+    upsampling: str  # "bilinear" or "nearest"
     norm: Callable[..., nn.Module]
     conv: Callable[..., nn.Module] = SpectralConv
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x, condition, train):
-        """Args: x [B, H, W, C]; condition of the norms; train. Returns [B, H', W', F]."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], condition: Num[ArrayLike, "B ..."], train: bool
+    ) -> Float[Array, "B H_out W_out F"]:
+        """Computes features; `condition` is the input of `norm`."""
 
         def up(x):
             return upsample(x, self.upsampling) if self.resample else x
@@ -58,25 +53,17 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Figure 4 (b): ReLU, 3x3, ReLU, 3x3, pool, plus the pooled input through a 1x1.
+    """Figure 4 (b): ReLU, 3x3, ReLU, 3x3, pool, plus the pooled input through a 1x1."""
 
-    Attributes:
-      features: output feature maps.
-      resample: whether to halve the resolution.
-      preactivation: False for the first block, which sees the image.
-      conv: makes a convolution.
-      rewrites: the exact rewrites to use.
-    """
-
-    features: int
-    resample: bool
-    preactivation: bool = True
+    features: int  # output feature maps
+    resample: bool  # whether to halve the resolution
+    preactivation: bool = True  # False for the first block, which sees the image
     conv: Callable[..., nn.Module] = SpectralConv
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H', W', F]."""
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+        """Computes features."""
 
         def pool(x):
             return average_pool(x) if self.resample else x
@@ -90,3 +77,17 @@ class DiscriminatorBlock(nn.Module):
         if self.resample and self.rewrites.pool_first:
             return self.conv(self.features, convolve=conv2d_average_pool, name="conv2")(x, train) + shortcut
         return pool(self.conv(self.features, name="conv2")(x, train)) + shortcut
+
+
+def apply_discriminator_blocks(
+    network: nn.Module, stages: tuple[Stage, ...], x: Float[ArrayLike, "B H W C"], train: bool, sees_image: bool = False
+) -> Float[Array, "B H_out W_out F"]:
+    """Computes features by the blocks of a trunk or head; its `channels`, `conv` and `rewrites` are used."""
+    for i, stage in enumerate(stages):
+        preactivation = not (sees_image and i == 0)
+        width = stage.width * network.channels
+        block = DiscriminatorBlock(
+            width, stage.resample, preactivation, network.conv, network.rewrites, name=f"block{i}"
+        )
+        x = block(x, train)
+    return x

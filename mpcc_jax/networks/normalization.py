@@ -9,33 +9,28 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from mpcc_jax.networks.precision import at_least_float32
 
 
-def _spread(per_channel):
+def _spread(per_channel: Array) -> Array:
     return per_channel[None, None, None]
 
 
 class Standardize(nn.Module):
-    """Subtracts the mean and divides by the standard deviation of every channel, keeping running statistics.
+    """Subtracts the mean and divides by the standard deviation of every channel, keeping running statistics."""
 
-    Attributes:
-      momentum: weight of the newest batch in the running statistics; 1.0 keeps the last batch's.
-      epsilon: added to the variance.
-      axis_name: the pmap axis over which a batch is split, if any.
-    """
+    momentum: float = 0.1  # weight of the newest batch in the running statistics; 1.0 keeps the last batch's
+    epsilon: float = 1e-5  # added to the variance
+    axis_name: str | None = None  # the pmap axis over which a batch is split, if any
 
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-    axis_name: str | None = None
-
-    def _across_devices(self, value):
+    def _across_devices(self, value: Array) -> Array:
         return value if self.axis_name is None else lax.pmean(value, self.axis_name)
 
     @nn.compact
-    def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H, W, C], in float32 or more."""
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
+        """Standardizes features, in float32 or more."""
         x, channels = at_least_float32(x), x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(channels))
         running_var = self.variable("batch_stats", "var", lambda: jnp.ones(channels))
@@ -58,27 +53,24 @@ class BatchNorm(nn.Module):
     standardize: Callable[..., nn.Module] = Standardize
 
     @nn.compact
-    def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H, W, C]."""
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
+        """Normalises features."""
         gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         return (self.standardize(name="standardize")(x, train) * _spread(gain) + _spread(bias)).astype(x.dtype)
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch normalisation whose gain (1 + gain) and bias are functions of a condition, per example and channel.
+    """Batch normalisation whose gain (1 + gain) and bias are functions of a condition, per example and channel."""
 
-    Attributes:
-      project: makes the two modules, from `features` and `name`, that map the condition to [B, C].
-      standardize: makes the normalising module.
-    """
-
-    project: Callable[..., nn.Module]
+    project: Callable[..., nn.Module]  # makes the two modules that map the condition to [B, C], gain and bias
     standardize: Callable[..., nn.Module] = Standardize
 
     @nn.compact
-    def __call__(self, x, condition, train):
-        """Args: x [B, H, W, C]; condition, whatever `project` takes; train. Returns [B, H, W, C]."""
+    def __call__(
+        self, x: Float[ArrayLike, "B H W C"], condition: Num[ArrayLike, "B ..."], train: bool
+    ) -> Float[Array, "B H W C"]:
+        """Normalises features."""
         gain = 1.0 + self.project(features=x.shape[-1], name="gain")(condition, train)
         bias = self.project(features=x.shape[-1], name="bias")(condition, train)
         outputs = self.standardize(name="standardize")(x, train) * gain[:, None, None] + bias[:, None, None]
@@ -92,8 +84,8 @@ class LabelEmbed(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, y, train):
-        """Args: y integers [B]; train, not used. Returns [B, F]."""
+    def __call__(self, y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B F"]:
+        """Looks up rows; `train` makes no difference."""
         del train
         table = self.param("embedding", nn.initializers.normal(0.02), (self.num_embeddings, self.features))
         return jnp.take(table, y, axis=0)

@@ -1,9 +1,11 @@
 """In what precision the networks compute; parameters, statistics, losses and optimizers are float32 in all of them."""
 
+import contextlib
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Precision:
     activations: str | None
     matmul: str
 
-    def scope(self):
-        """A context; what is traced in it has this precision."""
+    def scope(self) -> contextlib.AbstractContextManager:
+        """Returns a context; what is traced in it has this precision."""
         return jax.default_matmul_precision(self.matmul)
 
 
@@ -31,6 +33,6 @@ PRECISIONS = {
 }
 
 
-def at_least_float32(x):
-    """Args: x. Returns it in float32, or as it is if it has more bits."""
+def at_least_float32(x: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    """Casts to float32 what has fewer bits."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,46 +1,40 @@
-"""Pooling and upsampling, and a 3x3 convolution beside them with 4 or 2.25 times fewer multiplications.
+"""Pooling and upsampling, and a 3x3 convolution before or after them with 4 or 2.25 times fewer multiplications.
 
-Both mean what lies next to each other, which is a convolution with one kernel for all channels, and such a one commutes
-with every other convolution: the means can be taken before it or after it, wherever fewer pixels need its products.
+Pooling and bilinear upsampling average neighbours. That is a convolution with one kernel for all channels, which
+commutes with every other convolution, so the averages are taken where fewer pixels are left to be multiplied.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
-from mpcc_jax.networks.convolution import conv2d, convolve, separable_convolve
+from mpcc_jax.networks.convolution import conv2d, convolve, gradients_of, separable_convolve
 
-# From this size of x on `upsample_conv2d` is worth its while with bilinear upsampling; below, the borders outweigh.
+# From this size of x on `upsample_conv2d` saves time with bilinear upsampling; below, its borders cost more.
 SMALLEST_BILINEAR = 8
 
 _NO_PADDING = ((0, 0), (0, 0))
 
 
-def average_pool(x):
-    """Mean of every 2x2 block.
-
-    Args:
-      x: [B, H, W, C] with even H and W.
-
-    Returns:
-      [B, H/2, W/2, C].
-    """
+def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
+    """Averages every 2x2 block."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
-def _window_means(x):
+def _window_means(x: Array) -> Array:
     """Means of all 2x2 windows, zeros around the image counted: [B, H, W, C] to [B, H + 1, W + 1, C]."""
     zero = jnp.zeros((), x.dtype)
     shifts = [((0, 0, 0), (i, 1 - i, 0), (j, 1 - j, 0), (0, 0, 0)) for i in range(2) for j in range(2)]
     return 0.25 * sum(lax.pad(x, zero, shift) for shift in shifts)
 
 
-def _strided(x, kernel):
+def _strided(x: Array, kernel: Array) -> Array:
     return convolve(_window_means(x), kernel, _NO_PADDING, stride=2)
 
 
-def _pooled_kernel(x, kernel):
+def _pooled_kernel(x: Array, kernel: Array) -> Array:
     """The same as a convolution of stride 2 with the kernel's window means, 4x4, made of convolutions of stride 1.
 
     Of its rows the even ones meet the even rows of x and the odd ones the odd: two convolutions on neighbouring columns
@@ -55,100 +49,67 @@ def _pooled_kernel(x, kernel):
 
 
 @jax.custom_vjp
-def conv2d_average_pool(x, kernel):
-    """`average_pool(conv2d(x, kernel))` for a 3x3 kernel, with 4 times fewer multiplications.
+def conv2d_average_pool(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C F"]) -> Float[Array, "B H//2 W//2 F"]:
+    """Computes `average_pool(conv2d(x, kernel))` with 4 times fewer multiplications.
 
-    It is every second pixel of the convolution of the means of all 2x2 windows: a convolution of stride 2. On CPU its
-    gradients are those of a form without strides, which XLA's CPU backend has no fast gradients of (2.25 times fewer).
-
-    Args:
-      x: images, [B, H, W, C] with even H and W.
-      kernel: [3, 3, C, F].
-
-    Returns:
-      [B, H/2, W/2, F].
+    It is every second pixel of the convolution of the means of all 2x2 windows: a convolution of stride 2. XLA's CPU
+    backend has no fast gradients of strides, so on CPU they are those of a form without (2.25 times fewer).
     """
     return separable_convolve(_NO_PADDING, stride=2)(_window_means(x), kernel)
 
 
-def _gradients_of(form):
-    return lambda x, kernel, cotangent: jax.vjp(form, x, kernel)[1](cotangent)
-
-
-def _pool_forward(x, kernel):
+def _pool_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return conv2d_average_pool(x, kernel), (x, kernel)
 
 
-def _pool_backward(residuals, cotangent):
-    forms = {"cpu": _gradients_of(_pooled_kernel), "default": _gradients_of(_strided)}
-    return lax.platform_dependent(*residuals, cotangent, **forms)
+def _pool_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    return lax.platform_dependent(
+        *residuals, cotangent, cpu=gradients_of(_pooled_kernel), default=gradients_of(_strided)
+    )
 
 
 conv2d_average_pool.defvjp(_pool_forward, _pool_backward)
 
 
-def _repeat(x, axis):
-    """Every entry of one axis twice."""
-    x = jnp.expand_dims(x, axis + 1)
-    doubled = jnp.broadcast_to(x, (*x.shape[: axis + 1], 2, *x.shape[axis + 2 :]))
-    return doubled.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 2 :])
-
-
-def _slice(x, start, size, axis):
+def _slice(x: Array, start: int, size: int, axis: int) -> Array:
     return lax.slice_in_dim(x, start, start + size, axis=axis)
 
 
-def _pad_with_edges(x, axis):
+def _pad_with_edges(x: Array, axis: int) -> Array:
     return jnp.concatenate([_slice(x, 0, 1, axis), x, _slice(x, x.shape[axis] - 1, 1, axis)], axis=axis)
 
 
-def _upsample_axis_bilinear(x, axis):
+def _upsample_axis_bilinear(x: Array, axis: int) -> Array:
     """Doubles one axis: every new pixel is 3/4 of the near old one and 1/4 of the far one (half-pixel centres).
 
     That is each old pixel twice, blurred by (1, 2, 1) / 4: shifts alone, which are cheap on every platform.
     """
-    twice = _repeat(_pad_with_edges(x, axis), axis)
+    twice = jnp.repeat(_pad_with_edges(x, axis), 2, axis)
     before, here, after = (_slice(twice, 1 + i, 2 * x.shape[axis], axis) for i in range(3))
     return 0.5 * here + 0.25 * (before + after)
 
 
-def upsample(x, method):
-    """Doubles height and width.
-
-    Args:
-      x: [B, H, W, C].
-      method: "bilinear" (the paper; half-pixel centres, borders repeated) or "nearest" (the released code).
-
-    Returns:
-      [B, 2H, 2W, C].
-    """
-    double = _upsample_axis_bilinear if method == "bilinear" else _repeat
-    return double(double(x, 1), 2)
+def upsample(x: Float[Array, "B H W C"], method: str) -> Float[Array, "B 2*H 2*W C"]:
+    """Doubles height and width; "bilinear" (paper; half-pixel centres, borders repeated) or "nearest" (released)."""
+    if method == "bilinear":
+        return _upsample_axis_bilinear(_upsample_axis_bilinear(x, 1), 2)
+    return jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
 
 
-def _fold(kernel, axis):
-    """What two neighbouring old pixels are multiplied by under the three taps on their copies.
-
-    Args:
-      kernel: 3 along the axis.
-      axis: of the kernel.
-
-    Returns:
-      Two kernels, 2 along the axis: for the first copy of an old pixel, which the old one before it reaches, and for
-      the second copy, which the old one after it reaches.
-    """
+def _fold(kernel: Array, axis: int) -> tuple[Array, Array]:
+    """Kernels of 2 taps for the first and the second copy of an old pixel, from one of 3 taps over the copies."""
     first, middle, last = (_slice(kernel, i, 1, axis) for i in range(3))
     return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
 
 
-def _interleave(first, second, axis):
+def _interleave(first: Array, second: Array, axis: int) -> Array:
     """Two arrays as the even and the odd entries of one axis."""
     shape = (*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :])
     return jnp.stack([first, second], axis=axis + 1).reshape(shape)
 
 
-def _blurred(first, second, axis):
-    """Copies blurred by (1, 2, 1) / 4: n + 1 first ones and n + 1 second ones, these of the old pixel before, to n."""
+def _blur_copies(first: Array, second: Array, axis: int) -> tuple[Array, Array]:
+    """Copies blurred by (1, 2, 1) / 4: n of each, from n + 1 first and n + 1 second ones (of the old pixel before)."""
     size = first.shape[axis] - 1
     (first_here, first_after), (second_before, second_here) = (
         (_slice(copies, 0, size, axis), _slice(copies, 1, size, axis)) for copies in (first, second)
@@ -159,28 +120,23 @@ def _blurred(first, second, axis):
     )
 
 
-def _beyond_the_borders(x, kernel):
+def _convolve_outside(x: Array, kernel: Array) -> list[tuple[tuple[int, ...], Array]]:
     """What a convolution of repeated borders takes from outside the image, where the true one sees zeros.
 
-    Args:
-      x: [B, H, W, C], before the bilinear upsampling.
-      kernel: [3, 3, C, F].
-
-    Returns:
-      Pairs of a position and what to subtract there: the first and the last row, the first and the last column.
+    Pairs of a position and what to subtract there: the first and the last row, the first and the last column.
     """
     height, width = x.shape[1:3]
     strips = []
-    for row, at, taps in ((0, 0, kernel[:1]), (height - 1, 2 * height - 1, kernel[2:])):
+    for row, position, taps in ((0, 0, kernel[:1]), (height - 1, 2 * height - 1, kernel[2:])):
         outside = _upsample_axis_bilinear(_slice(x, row, 1, 1), 2)
-        strips.append(((0, at, 0, 0), conv2d(outside, taps, ((0, 0), (1, 1)))))
-    for column, at, taps in ((0, 0, kernel[:, :1]), (width - 1, 2 * width - 1, kernel[:, 2:])):
+        strips.append(((0, position, 0, 0), conv2d(outside, taps, ((0, 0), (1, 1)))))
+    for column, position, taps in ((0, 0, kernel[:, :1]), (width - 1, 2 * width - 1, kernel[:, 2:])):
         outside = _pad_with_edges(_upsample_axis_bilinear(_slice(x, column, 1, 2), 1), 1)
-        strips.append(((0, 0, at, 0), conv2d(outside, taps, _NO_PADDING)))
+        strips.append(((0, 0, position, 0), conv2d(outside, taps, _NO_PADDING)))
     return strips
 
 
-def _nearest_upsample_conv2d(x, kernel):
+def _nearest_upsample_conv2d(x: Array, kernel: Array) -> Array:
     kernels = [_fold(rows, 1) for rows in _fold(kernel, 0)]
     rows = []
     for row, (left, right) in enumerate(kernels):
@@ -189,32 +145,26 @@ def _nearest_upsample_conv2d(x, kernel):
     return _interleave(*rows, axis=1)
 
 
-def _bilinear_upsample_conv2d(x, kernel):
+def _bilinear_upsample_conv2d(x: Array, kernel: Array) -> Array:
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     kernels = [part for rows in _fold(kernel, 0) for part in _fold(rows, 1)]
     quarters = jnp.split(conv2d(padded, jnp.concatenate(kernels, axis=-1), _NO_PADDING), 4, axis=-1)
-    lefts, rights = (_blurred(*quarters[column::2], axis=1) for column in range(2))
-    rows = [_interleave(*_blurred(*pair, axis=2), axis=2) for pair in zip(lefts, rights, strict=True)]
+    lefts, rights = (_blur_copies(*quarters[column::2], axis=1) for column in range(2))
+    rows = [_interleave(*_blur_copies(*pair, axis=2), axis=2) for pair in zip(lefts, rights, strict=True)]
     new = _interleave(*rows, axis=1)
-    for start, strip in _beyond_the_borders(x, kernel):
-        there = lax.dynamic_slice(new, start, strip.shape)
-        new = lax.dynamic_update_slice(new, there - strip, start)
+    for start, strip in _convolve_outside(x, kernel):
+        border = lax.dynamic_slice(new, start, strip.shape)
+        new = lax.dynamic_update_slice(new, border - strip, start)
     return new
 
 
-def upsample_conv2d(x, kernel, method):
-    """`conv2d(upsample(x, method), kernel)` for a 3x3 kernel, with about 2.25 times fewer multiplications.
+def upsample_conv2d(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C F"], method: str
+) -> Float[Array, "B 2*H 2*W F"]:
+    """Computes `conv2d(upsample(x, method), kernel)` with about 2.25 times fewer multiplications.
 
     Of three rows under the kernel two are copies of one old row, so each of the four copies of an old pixel is a 2x2
-    convolution of old ones. Bilinear upsampling blurs the copies, which can wait until after the convolution, but for
-    the borders: the image goes on beyond them for the blur and ends there for the convolution.
-
-    Args:
-      x: images, [B, H, W, C].
-      kernel: [3, 3, C, F].
-      method: as in `upsample`.
-
-    Returns:
-      [B, 2H, 2W, F].
+    convolution of old ones. Bilinear upsampling blurs the copies, which can wait until after the convolution, except at
+    the borders: there the blur repeats pixels and the convolution sees zeros.
     """
     return (_bilinear_upsample_conv2d if method == "bilinear" else _nearest_upsample_conv2d)(x, kernel)

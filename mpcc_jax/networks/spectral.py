@@ -5,34 +5,35 @@ Layers store the raw kernel in "params" and the running left singular vector `u`
 normalised one, which changes its scale and so what Adam does later; here the optimiser sees the raw kernel.
 """
 
+import collections
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from mpcc_jax.networks.convolution import conv2d
 
 KERNEL_INIT = nn.initializers.normal(0.02)
 
 
-def _normalise(vector, epsilon):
+def _normalise(vector: Array, epsilon: float) -> Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
 
 
-def spectral_norm(matrix, u, num_iterations=1, epsilon=1e-8):
-    """An estimate of a matrix's largest singular value, by power iteration.
+def spectral_norm(
+    matrix: Float[Array, "M F"], u: Float[Array, " F"], num_iterations: int = 1, epsilon: float = 1e-8
+) -> tuple[Float[Array, ""], Float[Array, " F"]]:
+    """Estimates a matrix's largest singular value by power iteration; also returns the new u.
 
     The singular vectors are constants for the gradient; sigma = v K u is differentiated in K.
 
     Args:
-      matrix: K, [M, F].
-      u: estimate of the singular vector on the output side, [F].
-      num_iterations: power iterations, at least 1.
+      u: estimate of the singular vector on the output side.
       epsilon: lower bound of the norms that vectors are divided by.
-
-    Returns:
-      sigma, scalar; the new u, [F].
 
     References:
       Miyato et al. Spectral Normalization for Generative Adversarial Networks. ICLR 2018.
@@ -46,64 +47,35 @@ def spectral_norm(matrix, u, num_iterations=1, epsilon=1e-8):
     return sigma, u
 
 
-def spectral_normalise(kernel, u, num_iterations=1, epsilon=1e-8):
-    """Divides a kernel by its `spectral_norm`.
-
-    Args:
-      kernel: [..., F]; all axes but the last are flattened.
-      u, num_iterations, epsilon: as there.
-
-    Returns:
-      The kernel over sigma, [..., F]; the new u, [F]; sigma, scalar.
-    """
+def spectral_normalise(
+    kernel: Float[Array, "*M F"], u: Float[Array, " F"], num_iterations: int = 1, epsilon: float = 1e-8
+) -> tuple[Float[Array, "*M F"], Float[Array, " F"], Float[Array, ""]]:
+    """Divides a kernel, flattened but for its last axis, by its `spectral_norm`; also returns the new u and sigma."""
     sigma, u = spectral_norm(kernel.reshape(-1, kernel.shape[-1]), u, num_iterations, epsilon)
     return kernel / sigma, u, sigma
 
 
-def fan_in_uniform(fan_in):
-    """Uniform in +-1/sqrt(fan_in): PyTorch's default for biases, which the released code keeps.
-
-    Args:
-      fan_in: inputs of one output.
-
-    Returns:
-      An initialiser.
-    """
+def fan_in_uniform(fan_in: int) -> Callable[..., Array]:
+    """Makes an initialiser, uniform in +-1/sqrt(fan_in): PyTorch's for biases, which the released code keeps."""
     bound = fan_in**-0.5
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class SpectralLayer(nn.Module):
-    """What the spectrally normalised layers share: u, sigma and the bias.
-
-    Attributes:
-      features: outputs.
-      use_bias: whether to add a bias.
-      bias_init: "zeros" (paper) or "uniform" (PyTorch's default, released code).
-      num_iterations: power iterations per call.
-      epsilon: lower bound of the norms in the power iteration.
-      dtype: what inputs and the normalised kernel are rounded to, and the outputs after the bias; None promotes.
-    """
+    """What the spectrally normalised layers share: u, sigma and the bias."""
 
     features: int
     use_bias: bool = True
-    bias_init: str = "zeros"
-    num_iterations: int = 1
-    epsilon: float = 1e-8
-    dtype: str | None = None
+    bias_init: str = "zeros"  # (paper) or "uniform" (PyTorch's default, released code)
+    num_iterations: int = 1  # power iterations per call
+    epsilon: float = 1e-8  # lower bound of the norms in the power iteration
+    dtype: str | None = None  # of inputs, normalised kernel and outputs after the bias; None promotes
 
-    def normalised(self, kernel, train):
-        """The kernel over sigma; stores u and sigma when training.
+    def normalised(self, kernel: Float[Array, "*M F"], train: bool) -> Float[Array, "*M F"]:
+        """Divides the kernel by sigma; stores u and sigma when training.
 
         With a collection "sigmas" (from `group_spectral_norms`) sigma is read there, and nothing is stored. With
-        "pass_sigmas" the kernel stays as it is, and `divided` is what divides.
-
-        Args:
-          kernel: [..., F].
-          train: whether this is a training pass.
-
-        Returns:
-          [..., F].
+        "pass_sigmas" the kernel stays as it is, and `biased` divides the outputs.
         """
         if self.has_variable("pass_sigmas", "sigma"):
             return self.rounded(kernel)
@@ -116,48 +88,30 @@ class SpectralLayer(nn.Module):
             u.value, stored_sigma.value = new_u, jax.lax.stop_gradient(sigma)
         return self.rounded(kernel)
 
-    def rounded(self, x):
-        """Args: x. Returns it as `dtype`."""
+    def rounded(self, x: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+        """Casts to `dtype`."""
         return x if self.dtype is None else x.astype(self.dtype)
 
-    def divided(self, outputs):
-        """Args: outputs of the layer, linear in its kernel. Returns them over sigma, if the kernel was not divided."""
+    def biased(self, outputs: Float[Array, "*B F"], fan_in: int) -> Float[Array, "*B F"]:
+        """Divides by sigma what `normalised` did not, adds the bias if there is one, and rounds."""
         if self.has_variable("pass_sigmas", "sigma"):
-            return outputs / self.get_variable("pass_sigmas", "sigma")
-        return outputs
-
-    def biased(self, outputs, fan_in):
-        """Adds the bias, if there is one, to the `divided` outputs.
-
-        Args:
-          outputs: [..., F].
-          fan_in: inputs of one output.
-
-        Returns:
-          [..., F].
-        """
-        outputs = self.divided(outputs)
-        if not self.use_bias:
-            return self.rounded(outputs)
-        init: Callable = nn.initializers.zeros if self.bias_init == "zeros" else fan_in_uniform(fan_in)
-        bias = self.param("bias", init, (self.features,))
-        return self.rounded(outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,)))
+            outputs = outputs / self.get_variable("pass_sigmas", "sigma")
+        if self.use_bias:
+            init = nn.initializers.zeros if self.bias_init == "zeros" else fan_in_uniform(fan_in)
+            bias = self.param("bias", init, (self.features,))
+            outputs = outputs + bias.reshape((1,) * (outputs.ndim - 1) + (-1,))
+        return self.rounded(outputs)
 
 
 class SpectralConv(SpectralLayer):
-    """Convolution of stride 1 that keeps height and width, its kernel [h, w, C, F] spectrally normalised.
-
-    Attributes:
-      kernel_size: (h, w).
-      convolve: what is done with the images and the kernel: `conv2d`, or that and the resampling around it in one.
-    """
+    """Convolution of stride 1 that keeps height and width, its kernel [h, w, C, F] spectrally normalised."""
 
     kernel_size: tuple[int, int] = (3, 3)
-    convolve: Callable = conv2d
+    convolve: Callable[[Array, Array], Array] = conv2d  # or that and the resampling around it in one
 
     @nn.compact
-    def __call__(self, x, train):
-        """Args: x [B, H, W, C]; train. Returns [B, H', W', F]."""
+    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+        """Convolves images."""
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features))
         return self.biased(self.convolve(self.rounded(x), self.normalised(kernel, train)), kernel[..., 0].size)
 
@@ -166,8 +120,8 @@ class SpectralDense(SpectralLayer):
     """Linear layer, its kernel [D, F] spectrally normalised."""
 
     @nn.compact
-    def __call__(self, x, train):
-        """Args: x [B, D]; train. Returns [B, F]."""
+    def __call__(self, x: Float[Array, "B D"], train: bool) -> Float[Array, "B F"]:
+        """Multiplies vectors."""
         kernel = self.param("kernel", KERNEL_INIT, (x.shape[-1], self.features))
         return self.biased(self.rounded(x) @ self.normalised(kernel, train), x.shape[-1])
 
@@ -175,10 +129,44 @@ class SpectralDense(SpectralLayer):
 class SpectralEmbed(SpectralLayer):
     """Table [K, F] of one row per class, spectrally normalised; u lives on the side of the classes, [K]."""
 
+    use_bias: bool = False
     num_embeddings: int = 1
 
     @nn.compact
-    def __call__(self, y, train):
-        """Args: y integers [B]; train. Returns [B, F]."""
+    def __call__(self, y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B F"]:
+        """Looks up rows."""
         table = self.param("embedding", KERNEL_INIT, (self.num_embeddings, self.features))
-        return self.rounded(self.divided(self.normalised(table.T, train).T[y]))
+        return self.biased(self.normalised(table.T, train).T[y], self.num_embeddings)
+
+
+def _kernel_matrix(layer: dict[str, Array]) -> Array:
+    """The kernel of a layer's parameters as a matrix whose columns u belongs to."""
+    kernel = layer["embedding"].T if "embedding" in layer else layer["kernel"]
+    return kernel.reshape(-1, kernel.shape[-1])
+
+
+def group_spectral_norms(
+    params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8
+) -> tuple[dict, dict]:
+    """Computes the spectral norms of all layers of a network, layers of one shape as one batch.
+
+    A network has many small kernels of few shapes, and a power iteration for each of them is hundreds of small
+    operations per pass. This is meant for GPUs, where every operation is launched; on CPU it wins nothing.
+
+    Returns:
+      A collection "sigmas" for the layers to divide by, and the new collection "spectral".
+    """
+    layers = flatten_dict(params, is_leaf=lambda _, layer: bool({"kernel", "embedding"} & set(layer)))
+    vectors = flatten_dict(spectral)
+    groups = collections.defaultdict(list)
+    for path in sorted({path[:-1] for path in vectors}):
+        groups[_kernel_matrix(layers[path]).shape].append(path)
+    sigmas, advanced = {}, {}
+    norm = jax.vmap(functools.partial(spectral_norm, num_iterations=num_iterations, epsilon=epsilon))
+    for paths in groups.values():
+        matrices = jnp.stack([_kernel_matrix(layers[path]) for path in paths])
+        group_sigma, group_u = norm(matrices, jnp.stack([vectors[*path, "u"] for path in paths]))
+        for path, sigma, u in zip(paths, group_sigma, group_u, strict=True):
+            sigmas[*path, "sigma"] = sigma
+            advanced[*path, "u"], advanced[*path, "sigma"] = u, jax.lax.stop_gradient(sigma)
+    return unflatten_dict(sigmas), unflatten_dict(advanced)

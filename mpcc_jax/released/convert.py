@@ -2,10 +2,11 @@
 
 The mapping starts from our own tree: for every leaf there is one released name and one change of layout, so the same
 code reads and writes all three generators, the projection discriminator, and encoders with and without a trunk of
-their own. A state dict is a flat dictionary of NumPy arrays with the prefixes "G.", "D.", "E." and "P.".
+their own. Released tensors are arrays by name, with the prefixes "G.", "D.", "E.", "P." and perhaps "G_ema.".
 """
 
 import functools
+import re
 from collections.abc import Mapping
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcc_jax.errors import WeightsError
-from mpcc_jax.model import init
+from mpcc_jax.model import Model, init
 from mpcc_jax.networks.architecture import ARCHITECTURES
 
 _LAYERS = {
@@ -37,6 +38,7 @@ _BLOCKS = {
 }
 _PREFIXES = {"generator": "G", "trunk": "D", "discriminator": "D", "encoder": "E", "encoder_trunk": "E"}
 _PRIOR = {"mean": "P.mu_c", "log_var": "P.lv_c"}
+_SHOWN = 5  # tensors in an error
 _LEAVES = {
     ("params", "kernel"): "weight",
     ("params", "embedding"): "weight",
@@ -49,45 +51,28 @@ _LEAVES = {
 }
 
 
-def released_name(part, collection, path):
-    """The released name of one leaf.
-
-    Args:
-      part: "generator", "trunk", "discriminator", "encoder", "encoder_trunk" or "prior".
-      collection: "params", "batch_stats" or "spectral".
-      path: keys from the part to the leaf.
-
-    Returns:
-      The name, for example "G.blocks.0.0.conv1.weight".
-    """
+def _identify(path: tuple) -> tuple[str, str]:
+    """The released name of a leaf of (params, buffers), such as "G.blocks.0.0.conv1.weight", and its kind."""
+    tree, (part, *layers, leaf) = path[0].idx, [key.key for key in path[1:]]
     if part == "prior":
-        return _PRIOR[path[0]]
-    *layers, leaf = path
+        return _PRIOR[leaf], leaf
+    collection = "params" if tree == 0 else layers.pop(0)
     names = [_PREFIXES[part]]
     if layers[0].startswith("block"):
         blocks, first = _BLOCKS[part]
         names = [f"{blocks}.{first + int(layers.pop(0).removeprefix('block'))}.0"]
     names += [_LAYERS.get(layer, layer) for layer in layers if layer != "standardize"]
-    return ".".join([*names, _LEAVES[collection, leaf]])
+    return ".".join([*names, _LEAVES[collection, leaf]]), leaf
 
 
 @functools.cache
-def _template(model):
-    """Shapes of params and buffers."""
-    return jax.eval_shape(lambda: init(model, jax.random.key(0)))
+def _template(model: Model) -> tuple[dict, dict]:
+    """Params and buffers as arrays that have the right shapes and take no memory."""
+    shapes = jax.eval_shape(lambda: init(model, jax.random.key(0)))
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), shapes)
 
 
-def _leaves(params, buffers):
-    """(released name, kind of leaf, where it stands) for every leaf of our trees."""
-    trees = [(part, "params", tree) for part, tree in params.items()]
-    trees += [(part, name, tree) for part, collections in buffers.items() for name, tree in collections.items()]
-    for part, collection, tree in trees:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            keys = tuple(key.key for key in path)
-            yield released_name(part, collection, keys), keys[-1], (part, collection, keys), leaf
-
-
-def _to_ours(kind, array):
+def _to_ours(kind: str, array: np.ndarray) -> np.ndarray:
     if kind == "kernel":
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
     if kind == "u":
@@ -95,125 +80,105 @@ def _to_ours(kind, array):
     return array.reshape(()) if kind == "sigma" else array
 
 
-def _to_theirs(kind, array):
+def _to_theirs(kind: str, array: np.ndarray) -> np.ndarray:
     if kind == "kernel":
         return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
     return array.reshape(1, -1) if kind == "u" else array.reshape(1) if kind == "sigma" else array
 
 
-def _known_extra(name, model):
-    """Tensors of the released classes that compute nothing here."""
-    if name == "P.phi_c":
-        return True
-    if name.startswith("D.embed.") and not model.discriminator.projection:
-        return True
-    return model.share_blocks and name.startswith("E.blocks.")
+def to_released(params: dict, buffers: dict) -> dict[str, np.ndarray]:
+    """Converts parameters (or gradients) and buffers, dictionaries by part of some or all parts, to released tensors.
 
-
-def unused_tensors(model):
-    """What the authors' classes save besides, and never compute with.
-
-    Args:
-      model: the `Model`.
-
-    Returns:
-      float32 arrays by released name: P.phi_c, uniform; without a projection D.embed, as it is before any pass: sv0 is
-      1, and the size of the weights that of their initial ones.
+    Blocks that the encoder shares with the discriminator appear once, under "D.".
     """
-    clusters = model.prior.num_components
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path((params, buffers)):
+        name, kind = _identify(path)
+        tensors[name] = np.asarray(_to_theirs(kind, np.asarray(leaf)))
+    return tensors
+
+
+def unused_tensors(model: Model) -> dict[str, np.ndarray]:
+    """Makes what the authors' classes save and never compute with: P.phi_c and, without projection, D.embed."""
+    clusters, head = model.prior.num_components, model.discriminator
     tensors = {"P.phi_c": np.full(clusters, 1 / clusters, np.float32)}
-    if not model.discriminator.projection:
-        head = model.discriminator
+    if not head.projection:
         features = ARCHITECTURES[head.resolution].discriminator[-1].width * head.channels
         tensors["D.embed.weight"] = np.asarray(0.02 * np.eye(clusters, features), np.float32)
         tensors["D.embed.u0"], tensors["D.embed.sv0"] = np.ones((1, clusters), np.float32), np.ones(1, np.float32)
     return tensors
 
 
-def _with_shared(model, tensors):
-    """The released encoder lists the blocks that it shares under its own name too."""
-    trunk = tuple(f"D.blocks.{block}." for block in range(_BLOCKS["discriminator"][1] if model.share_blocks else 0))
-    return tensors | {"E" + name[1:]: tensors[name] for name in tensors if name.startswith(trunk)}
+def to_complete_released(
+    model: Model, params: dict, buffers: dict, unused: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Converts all parts to every tensor that the authors' classes load strictly.
 
-
-def released_shapes(model):
-    """Every tensor that the authors' classes save.
-
-    Args:
-      model: the `Model`.
-
-    Returns:
-      Shapes by released name, with the prefixes "G.", "D.", "E." and "P.".
+    Shared blocks appear under "D." and "E."; `unused` replaces some of `unused_tensors`.
     """
-    template = _template(model)
-    tensors = {name: _to_theirs(kind, np.broadcast_to(0.0, leaf.shape)) for name, kind, _, leaf in _leaves(*template)}
-    return {name: array.shape for name, array in {**_with_shared(model, tensors), **unused_tensors(model)}.items()}
+    tensors = to_released(params, buffers)
+    if model.share_blocks:
+        trunk = tuple(f"D.blocks.{block}." for block in range(_BLOCKS["discriminator"][1]))
+        tensors |= {"E" + name[1:]: tensors[name] for name in tensors if name.startswith(trunk)}
+    return tensors | unused_tensors(model) | dict(unused or {})
 
 
-def to_complete_released(model, params, buffers, unused=None):
-    """Writes parameters and buffers under every name that the authors' classes load strictly.
-
-    Args:
-      model: the `Model`.
-      params, buffers: dictionaries by part.
-      unused: arrays for some of the names of `unused_tensors`, from where the weights came from.
-
-    Returns:
-      NumPy arrays by released name; shared blocks appear under "D." and "E.".
-    """
-    rest = {name: (unused or {}).get(name, array) for name, array in unused_tensors(model).items()}
-    return {**_with_shared(model, to_released(params, buffers)), **rest}
+def released_shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """Lists the shapes of all tensors that the authors' classes save."""
+    return {name: array.shape for name, array in to_complete_released(model, *_template(model)).items()}
 
 
-def from_released(model, tensors: Mapping[str, np.ndarray]):
-    """Reads a released state dict into our parameters and buffers.
+def _find_likely_fields(model: Model, found: dict[str, tuple[int, ...]]) -> list[str]:
+    """The fields of the configuration that shapes by name contradict."""
+    expected = released_shapes(model)
+    misnamed = expected.keys() ^ found.keys()
 
-    Args:
-      model: the `Model` that the weights belong to.
-      tensors: arrays by released name, with the prefixes "G.", "D.", "E." and "P.".
+    def differs(name: str, axes: slice = slice(None)) -> bool:
+        return name in found and name in expected and found[name][axes] != expected[name][axes]
 
-    Returns:
-      params and buffers, dictionaries by part, in the dtype of the tensors.
+    signs = {
+        "data.resolution": any(re.fullmatch(r"G\.blocks\.\d\.0\.conv1\.weight", name) for name in misnamed),
+        "model.channels": differs("D.linear.weight"),
+        "model.num_clusters": differs("P.mu_c", slice(0, 1)),
+        "model.latent_dim": differs("P.mu_c", slice(1, None)),
+    }
+    differs_in_kind = not any(signs.values()) and differs("G.blocks.0.0.bn1.gain.weight")
+    signs["model.conditioning"] = differs_in_kind or "G.shared.weight" in misnamed
+    signs["training.conditional"] = "D.embed.weight" in misnamed and model.discriminator.projection
+    signs["model.share_blocks"] = not model.share_blocks and not any(name.startswith("E.blocks.") for name in found)
+    return [f"config.{field}" for field, likely in signs.items() if likely]
+
+
+def _check_names_and_shapes(model: Model, tensors: Mapping[str, np.ndarray]) -> None:
+    """What computes nothing in the model may be missing."""
+    shapes, needed = released_shapes(model), set(to_released(*_template(model)))
+    found = {name: np.shape(array) for name, array in tensors.items()}
+    if any(name.startswith("G_ema.") for name in found):
+        shapes |= {"G_ema" + name[1:]: shape for name, shape in shapes.items() if name.startswith("G.")}
+        needed |= {name for name in shapes if name.startswith("G_ema.")}
+    problems = [f"{name} {shape} is missing" for name, shape in shapes.items() if name in needed - found.keys()]
+    for name, shape in found.items():
+        if name not in shapes:
+            problems.append(f"{name} {shape} does not belong there")
+        elif shape != shapes[name]:
+            problems.append(f"{name} is {shape}; expected {shapes[name]}")
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        fields = _find_likely_fields(model, found)
+        hint = f" The weights were probably made with another {' and '.join(fields)}." if fields else ""
+        raise WeightsError(f"The weights do not fit the model: {'; '.join(problems[:_SHOWN])}{more}.{hint}")
+
+
+def from_released(model: Model, tensors: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
+    """Converts released tensors to params and buffers by part, in the dtype of the tensors; "G_ema." is passed over.
 
     Raises:
-      WeightsError: if tensors are missing, of the wrong shape, or belong nowhere.
+      WeightsError: with the first tensors that are missing, superfluous or of another shape, and the likely fields.
     """
-    template = _template(model)
-    params, buffers = jax.tree.map(lambda leaf: None, template, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    missing, misshapen, used = [], [], set()
-    for name, kind, (part, collection, keys), leaf in _leaves(*template):
-        if name not in tensors:
-            missing.append(name)
-            continue
-        used.add(name)
-        array = _to_ours(kind, np.asarray(tensors[name]))
-        if array.shape != leaf.shape:
-            misshapen.append(
-                f"{name} is {tensors[name].shape}, expected {_to_theirs(kind, np.zeros(leaf.shape)).shape}"
-            )
-            continue
-        tree = params[part] if collection == "params" else buffers[part][collection]
-        for key in keys[:-1]:
-            tree = tree[key]
-        tree[keys[-1]] = jnp.asarray(array)
-    extra = [name for name in tensors if name not in used and not _known_extra(name, model)]
-    problems = [
-        f"{label}: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
-        for label, names in (("missing", missing), ("wrong shape", misshapen), ("not part of this model", extra))
-        if names
-    ]
-    if problems:
-        raise WeightsError("The released weights do not fit the model. " + "; ".join(problems) + ".")
-    return params, buffers
+    _check_names_and_shapes(model, tensors)
 
+    def convert(path: tuple, _: np.ndarray) -> jax.Array:
+        name, kind = _identify(path)
+        return jnp.asarray(_to_ours(kind, np.asarray(tensors[name])))
 
-def to_released(params, buffers):
-    """Writes parameters (or anything of their shape, such as gradients) and buffers under the released names.
-
-    Args:
-      params, buffers: dictionaries by part; parts may be left out.
-
-    Returns:
-      NumPy arrays by released name. Blocks that discriminator and encoder share appear once, under "D.".
-    """
-    return {name: np.asarray(_to_theirs(kind, np.asarray(leaf))) for name, kind, _, leaf in _leaves(params, buffers)}
+    return jax.tree_util.tree_map_with_path(convert, _template(model))

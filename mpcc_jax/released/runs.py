@@ -1,135 +1,142 @@
-"""The authors' weights as a run of ours: a working directory around them."""
+"""The authors' weights as a run of ours, and back."""
 
 import pathlib
+from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
 
-from mpcc_jax.cli.outputs import new_folder
-from mpcc_jax.config import default_config, validate
-from mpcc_jax.console import versions
+from mpcc_jax.config import settings_of, validate
 from mpcc_jax.data.sources import find_source
-from mpcc_jax.errors import ConfigError, DataError
-from mpcc_jax.released.convert import from_released, released_shapes, to_complete_released, to_released, unused_tensors
-from mpcc_jax.released.files import check_released, read_released, write_released
-from mpcc_jax.released.settings import guess_data, infer_settings
+from mpcc_jax.errors import ConfigError, DataError, WeightsError
+from mpcc_jax.released.convert import from_released, to_complete_released, to_released, unused_tensors
+from mpcc_jax.released.files import read_released, write_released
 from mpcc_jax.tensor_files import import_torch, read_tensors, write_tensors
 from mpcc_jax.trained_model import load
+from mpcc_jax.training.algorithm import Algorithm, build_algorithm
 from mpcc_jax.training.checkpoints import Checkpoints
-from mpcc_jax.training.state import assemble_state, build_algorithm
-from mpcc_jax.workdir import settings_of, write_json
+from mpcc_jax.training.state import TrainState, assemble_state
+from mpcc_jax.workdir import new_folder, versions, write_json
 
-UNUSED = "released_unused.npz"  # in the working directory: what the model has no place for, for the way back
+UNUSED = "released_unused.npz"  # in the folder of the run: what the model has no place for, for the way back
 
 
-def _facts(config, shape):
-    """The data card as far as it is known without reading the data."""
+def _describe_data(config: ConfigDict, image_shape: tuple[int, int, int]) -> dict:
+    """The data card, as far as it is known without reading the data."""
     try:
         source = find_source(config.data)
-        known = {"name": source.name, "version": source.version, "split": source.split}
+        card = {"name": source.name, "version": source.version, "split": source.split}
     except DataError:
-        known = {"name": config.data.name, "version": "", "split": config.data.split}
-    unknown = {"origin": "", "count": None, "range": None, "labels": None}
-    return {**known, **unknown, "shape": list(shape), "notes": ["named for imported weights, not looked at"]}
+        card = {"name": config.data.name, "version": "", "split": config.data.split}
+    notes = ["named for imported weights, not read"]
+    return {
+        **card,
+        "origin": "",
+        "count": None,
+        "range": None,
+        "labels": None,
+        "shape": list(image_shape),
+        "notes": notes,
+    }
 
 
-def _state(algorithm, weights, iteration):
-    """A state around the weights, with fresh optimizers."""
-    networks = {name: array for name, array in weights.tensors.items() if not name.startswith("G_ema.")}
-    state = assemble_state(algorithm, *from_released(algorithm.model, networks))
-    average = {"G" + name.removeprefix("G_ema"): weights.tensors[name] for name in weights.tensors.keys() - networks}
+def _make_state(algorithm: Algorithm, tensors: dict[str, np.ndarray], iteration: int) -> TrainState:
+    """A state around the weights, with fresh optimizers; without G_ema the moving average is a copy of G."""
+    state = assemble_state(algorithm, *from_released(algorithm.model, tensors))
+    average = {name.replace("G_ema.", "G."): array for name, array in tensors.items() if name.startswith("G_ema.")}
     if average:
-        params, buffers = from_released(algorithm.model, {**networks, **average})
+        params, buffers = from_released(algorithm.model, {**tensors, **average})
         state = state.replace(ema={"params": params["generator"], "buffers": buffers["generator"]})
     return state.replace(iteration=jnp.asarray(iteration, jnp.int32))
 
 
-def _describe(config, weights, image_channels, guessed, iteration):
-    """What was found, a line each."""
-    model, size = config.model, config.data.resolution
-    files = dict.fromkeys(path.name for path in weights.files.values())
-    yield f"read {', '.join(files)}"
-    yield (
-        f"C = {model.channels}, J = {model.latent_dim}, K = {model.num_clusters}, {model.conditioning}, images of "
-        f"{size}x{size}x{image_channels}, {'shared' if model.share_blocks else 'separate'} blocks, "
-        f"{'projection' if config.training.conditional else 'unconditional'} discriminator"
-    )
-    yield f"data: {config.data.name}" + " (told from the shapes; --data_name says otherwise)" * guessed
-    if "G_ema" not in weights.files:
-        yield "there is no G_ema: the moving average starts as a copy of G"
-    elif iteration < config.ema.start:
-        yield (
-            f"until iteration {config.ema.start} further training makes the moving average a copy of G; to keep that "
-            "of G_ema, say by --iteration how long the weights were trained"
+def _check_use(config: ConfigDict, tensors: dict[str, np.ndarray], iteration: int, warn: Callable[[str], None]) -> None:
+    """What shapes do not say: shared blocks, the projection, the variant, the moving average."""
+    copies = [name for name in tensors if name.startswith("E.blocks.")] if config.model.share_blocks else []
+    for name in copies:
+        if not np.array_equal(tensors[name], tensors["D" + name[1:]]):
+            raise WeightsError(
+                f"{name} differs from D{name[1:]}: the weights were probably made with config.model.share_blocks False."
+            )
+    # The authors' classes always save D.embed; its sv0 is 1 until the embedding is used in training.
+    if not config.training.conditional and np.any(tensors.get("D.embed.sv0", 1) != 1):
+        warn("D.embed has been in use: these weights were probably trained with config.training.conditional True")
+    if config.variant != "released":
+        warn(
+            f"config.variant is {config.variant!r}: weights that the authors' code has trained need 'released', which "
+            "upsamples and uses sigma as that code does"
+        )
+    if any(name.startswith("G_ema.") for name in tensors) and iteration < config.ema.start:
+        warn(
+            f"until iteration {config.ema.start} further training makes the moving average a copy of G; to keep G_ema, "
+            "say by --iteration how long the weights were trained"
         )
 
 
-def import_released(path, workdir, config=None, data_name=None, conditional=None, iteration=0, report=print):
-    """Makes a working directory around the authors' weights, as if we had trained them: all commands work on it.
-
-    What the shapes say goes into the configuration, whatever it was. Whether the discriminator projects on y cannot be
-    seen from shapes, since D.embed is always stored; unless it is given, sv0 of D.embed tells, which is 1 until the
-    embedding is used in training.
+def import_released(
+    released_dir: str | pathlib.Path,
+    workdir: str | pathlib.Path,
+    config: ConfigDict,
+    iteration: int = 0,
+    warn: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Makes a run of the authors' weights, as if we had trained them: all commands work on it.
 
     Args:
-      path: of the files, as for `mpcc_jax.released.files.read_released`.
-      workdir: path of a new directory.
-      config: everything else about the run, for further training; None is the default configuration.
-      data_name: as `config.data.name`; None is that of `config`, or without one the paper's data set of that shape.
-      conditional: whether the discriminator projects on y; None tells it from D.embed.
+      released_dir: of the files, as for `mpcc_jax.released.files.read_released`.
+      workdir: a new folder, which is returned.
+      config: of the run; the weights have to fit it.
       iteration: how long the weights have been trained.
-      report: called with every line about what was found.
-
-    Returns:
-      `pathlib.Path` of the directory.
+      warn: called with a sentence for what the weights do not say.
 
     Raises:
-      WeightsError, WeightsError: if the files are not there, damaged, or do not fit together.
-      ConfigError: if the configuration cannot work, or the data cannot be told.
-      WorkdirError: if the directory cannot be made, or is not empty.
+      WeightsError: if the files are not there, damaged, or do not fit the configuration.
+      ConfigError: if the configuration cannot work.
+      WorkdirError: if the folder cannot be made, or is not empty.
     """
-    weights = read_released(path)
-    settings, image_channels = infer_settings(weights, conditional)
-    guess = data_name is None and config is None
-    kind = settings["model.conditioning"], settings["model.num_clusters"], image_channels
-    config = default_config() if config is None else config.copy_and_resolve_references()
     if config.num_seeds != 1 or not 0 <= iteration < 2**31:
         raise ConfigError(
             f"--iteration is {iteration} and config.num_seeds {config.num_seeds}; allowed: 0 or more, and 1, since the "
             "weights are of one run."
         )
-    config.update_from_flattened_dict(settings)
-    config.data.name = guess_data(*kind) if guess else data_name or config.data.name
     validate(config)
+    tensors = read_released(released_dir)
+    image_channels = tensors.get("G.output_layer.2.bias", np.empty(0)).size
+    if image_channels not in (1, 3):
+        raise WeightsError(f"G.output_layer.2.bias has {image_channels} values; allowed: 1 or 3, the image channels.")
     algorithm = build_algorithm(config, image_channels)
-    check_released(weights, released_shapes(algorithm.model))
-    state = _state(algorithm, weights, iteration)
-    workdir = new_folder("--workdir", pathlib.Path(workdir))
-    for line in _describe(config, weights, image_channels, guess, iteration):
-        report(line)
-    content = settings_of(config)
-    write_json(workdir / "config.json", content)
-    write_json(workdir / "data.json", _facts(config, algorithm.model.image_shape))
-    unused = {name: weights.tensors[name] for name in unused_tensors(algorithm.model) if name in weights.tensors}
+    state = _make_state(algorithm, tensors, iteration)
+    _check_use(config, tensors, iteration, warn)
+    workdir = new_folder("--workdir", workdir)
+    write_json(workdir / "config.json", settings_of(config))
+    write_json(workdir / "data.json", _describe_data(config, algorithm.model.image_shape))
+    unused = {name: tensors[name] for name in unused_tensors(algorithm.model) if name in tensors}
     write_tensors(workdir / UNUSED, unused)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    checkpoints.save(state, iteration, {"config": content, "versions": versions()})
+    checkpoints.save(state, iteration, {"config": settings_of(config), "versions": versions()})
     checkpoints.close()
-    report(f"imported as iteration {iteration}: {workdir}")
     return workdir
 
 
-def export_released(workdir, out, file_format="npz", report=print, **options):
-    """Writes G, D, E, Prior and G_ema with every name that the authors' classes load strictly.
+def export_released(
+    workdir: str | pathlib.Path,
+    out: str | pathlib.Path,
+    file_format: str = "npz",
+    warn: Callable[[str], None] = print,
+    *,
+    iteration: int | None = None,
+    seed: int | None = None,
+) -> pathlib.Path:
+    """Writes G, D, E, Prior and G_ema into a new folder, with every name that the authors' classes load strictly.
 
     Args:
-      workdir: path of a run.
-      out: path of a new folder.
+      workdir: of a run.
+      out: the new folder, which is returned.
       file_format: "npz", "safetensors", or "pth", which needs PyTorch.
-      report: called with every line about what was done.
-      **options: `iteration` and `seed` of `mpcc_jax.trained_model.load`.
-
-    Returns:
-      `pathlib.Path` of the folder.
+      warn: called with a sentence for what the authors' code computes in another way.
+      iteration: of the checkpoint; None is the newest that can be read.
+      seed: which of the seeds that were trained at once.
 
     Raises:
       WorkdirError, CheckpointError: if there is no run, or the folder is not empty.
@@ -138,23 +145,22 @@ def export_released(workdir, out, file_format="npz", report=print, **options):
     """
     if file_format == "pth":
         import_torch("--format=pth")
-    trained = load(workdir, report=report, **options)
+    trained = load(workdir, iteration, seed, warn=warn)
     params, buffers, average = trained.weights
     if not params["prior"]:
         raise ConfigError(
             f"{workdir} has config.prior.kind {trained.config.prior.kind!r}; allowed: 'gaussian_mixture', whose means "
             "and variances the authors' Prior stores."
         )
-    kept = pathlib.Path(workdir).expanduser() / UNUSED
-    tensors = to_complete_released(trained.model, params, buffers, read_tensors(kept) if kept.exists() else None)
+    unused = pathlib.Path(workdir).expanduser() / UNUSED
+    tensors = to_complete_released(trained.model, params, buffers, read_tensors(unused) if unused.exists() else None)
     generator = to_released({"generator": average["params"]}, {"generator": average["buffers"]})
-    tensors |= {"G_ema" + name[1:]: array for name, array in generator.items()}
+    tensors |= {f"G_ema.{name.removeprefix('G.')}": array for name, array in generator.items()}
     out = new_folder("--out", out)
-    paths = write_released(out, tensors, f".{file_format}")
+    write_released(out, tensors, f".{file_format}")
     if trained.config.variant != "released":
-        report(
+        warn(
             f"the run has config.variant {trained.config.variant!r}: the authors' code upsamples and uses sigma in "
             "another way, so these weights give other images and clusters there"
         )
-    report(f"iteration {trained.iteration} of {workdir} as {', '.join(path.name for path in paths)}: {out}")
     return out

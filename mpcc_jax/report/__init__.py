@@ -1,8 +1,7 @@
 """What people look at: pictures of a run, and the page about a trained model."""
 
-from mpcc_jax.errors import InputError
 from mpcc_jax.report.findings import Findings
-from mpcc_jax.report.grids import (
+from mpcc_jax.report.images import (
     describe_clusters,
     save_cluster_sheet,
     save_contact_sheet,
@@ -13,7 +12,6 @@ from mpcc_jax.report.page import write_page
 
 __all__ = [
     "Findings",
-    "InputError",
     "describe_clusters",
     "save_cluster_sheet",
     "save_contact_sheet",

@@ -1,15 +1,23 @@
-"""Checkpoints of a run: the whole state, written beside training by orbax, complete or absent."""
+"""Checkpoints of a run: the whole state, written by orbax while training goes on, complete or absent."""
 
 import contextlib
 import functools
 import math
-import pathlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
 
 from mpcc_jax.errors import CheckpointError
+from mpcc_jax.training.sharding import Layout
+from mpcc_jax.training.state import TrainState
 
 
 @jax.jit
@@ -26,45 +34,53 @@ def _score(metrics):
     return metrics["score"]
 
 
-def first_line(error):
-    """What a message says first.
-
-    Args:
-      error: an exception.
-
-    Returns:
-      A line of text.
-    """
+def _first_line(error):
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def _is_damage(error: Exception) -> bool:
+    """Whether a file is missing or broken; orbax wraps what tensorstore says of it in a bare `Exception`."""
+    return isinstance(error, ValueError | KeyError | FileNotFoundError) or type(error) is Exception
+
+
+def _shapes_by_name(tree):
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in paths}
+
+
+def _check_same_shapes(found, expected, source, leading=0):
+    """Says which array of a checkpoint does not fit, before it is read."""
+    found, expected = _shapes_by_name(found), _shapes_by_name(expected)
+    for name in {**expected, **found}:
+        here, there = expected.get(name, "nothing"), found.get(name, "nothing")
+        if here != there and (here == "nothing" or there == "nothing" or here[leading:] != there):
+            here = here if here == "nothing" else here[leading:]
+            raise CheckpointError(f"{source} is of another model: {name} is {there} there and {here} in this one.")
+
+
 class Checkpoints:
-    """The checkpoints in one directory, by iteration.
+    """The checkpoints in one directory, by iteration."""
 
-    Attributes:
-      directory: `pathlib.Path`.
-    """
+    def __init__(
+        self,
+        directory: Path,
+        keep_last: int = 3,
+        keep_every: int = 0,
+        *,
+        keep_best: bool = False,
+        read_only: bool = False,
+    ):
+        """Opens or makes the directory, and removes what a killed process left half-written unless it is `read_only`.
 
-    def __init__(self, directory, keep_last=3, keep_every=0, *, keep_best=False, read_only=False):
-        """Opens or makes the directory, and removes what a killed process left half-written.
-
-        Args:
-          directory: `pathlib.Path`.
-          keep_last: how many of the newest are kept.
-          keep_every: checkpoints of iterations that this divides are kept too; 0 is none.
-          keep_best: whether the one of the highest score is kept too.
-          read_only: whether to leave the directory alone: the run may be going on, and what is half-written is its own.
+        The newest `keep_last`, the multiples of `keep_every` (0: none) and with `keep_best` the best one are kept.
         """
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers as policies
-
         kept = [policies.LatestN(keep_last)]
         if keep_every:
             kept.append(policies.EveryNSteps(keep_every))
         if keep_best:
             kept.append(policies.BestN(get_metric_fn=_score, n=1))
         self.directory = directory
-        self._ocp, self._keep_best = ocp, keep_best
+        self._keep_best, self._read_only = keep_best, read_only
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -76,92 +92,93 @@ class Checkpoints:
         )
 
     @property
-    def iterations(self):
+    def iterations(self) -> list[int]:
         """Iterations with a complete checkpoint, sorted."""
         return sorted(self._manager.all_steps())
 
     @property
-    def best(self):
+    def best(self) -> int | None:
         """Iteration of the checkpoint with the highest score; None without `keep_best` or checkpoints."""
         return self._manager.best_step() if self._keep_best else None
 
-    def save(self, state, iteration, facts, score=None):
-        """Copies the state and writes it while training goes on; nothing if that iteration is saved already.
+    def save(self, state: chex.ArrayTree, iteration: int, facts: dict[str, Any], score: float | None = None) -> None:
+        """Copies a finite state and writes it while training goes on; nothing if that iteration is saved already.
 
-        Args:
-          state: the `TrainState`.
-          iteration: finished iterations.
-          facts: a dictionary that JSON can hold, kept beside the state.
-          score: that `keep_best` compares; None is worse than any.
-
-        Raises:
-          CheckpointError: if the state is not finite, or this or the checkpoint before could not be written.
+        `facts` are kept beside it as JSON; `score` is what `keep_best` compares, None is worse than any.
         """
         if iteration in self._manager.all_steps():
             return
         if not _is_finite(state):
             raise CheckpointError(
-                f"the state after iteration {iteration} is not finite, so it is not saved. {self._what_is_left()}"
+                f"the state after iteration {iteration} is not finite, so it is not saved. {self._describe()}"
             )
-        args = self._ocp.args
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_copy(state)), facts=ocp.args.JsonSave(facts))
         metrics = {"score": -math.inf if score is None else score} if self._keep_best else None
         with self._reporting():
-            self._manager.save(
-                iteration,
-                args=args.Composite(state=args.StandardSave(_copy(state)), facts=args.JsonSave(facts)),
-                metrics=metrics,
-            )
+            self._manager.save(iteration, args=items, metrics=metrics)
 
-    def restore(self, abstract_state, report):
-        """The newest checkpoint that can be read. Damaged ones are reported and removed.
+    def restore(self, abstract: chex.ArrayTree, warn: Callable[[str], None]) -> tuple[Any, int] | None:
+        """Returns the newest state that can be read, and its iteration; None if there is no checkpoint.
 
-        Args:
-          abstract_state: the state's shapes, types and shardings, as `jax.ShapeDtypeStruct`s.
-          report: called with a sentence for every damaged checkpoint.
-
-        Returns:
-          The `TrainState` and its iteration; None if there is no checkpoint.
-
-        Raises:
-          CheckpointError: if there are checkpoints, and none can be read.
+        Newer ones that are damaged are moved aside, never deleted. `abstract` has shapes, types and shardings.
         """
-        args, found = self._ocp.args, self.iterations
+        damaged, found = [], self.iterations
         for iteration in reversed(found):
             try:
-                restored = self._manager.restore(
-                    iteration, args=args.Composite(state=args.StandardRestore(abstract_state))
-                )
-                return restored.state, iteration
+                state = self._read(iteration, abstract)
+            except CheckpointError:
+                raise
             except Exception as error:
-                # Whatever orbax or its storage raises for a damaged file.
-                report(f"the checkpoint of iteration {iteration} cannot be read ({first_line(error)}).")
+                if not _is_damage(error):
+                    raise CheckpointError(
+                        f"the checkpoint of iteration {iteration} in {self.directory} could not be read now "
+                        f"({_first_line(error)}). Nothing was changed; start again when that is over."
+                    ) from error
+                warn(f"the checkpoint of iteration {iteration} cannot be read ({_first_line(error)}).")
+                damaged.append(iteration)
+                continue
+            if damaged and not self._read_only:
+                self._move_aside(damaged, warn)
+            return state, iteration
         if found:
             raise CheckpointError(
-                f"none of the checkpoints {found} in {self.directory} can be read. Is the model another one? If they "
-                "are damaged, remove that folder to start anew."
+                f"none of the checkpoints {found} in {self.directory} can be read. Nothing was changed; if they are "
+                "damaged, move that folder away to start anew."
             )
         return None
 
-    def forget_after(self, iteration):
-        """Removes checkpoints beyond an iteration, which training is about to reach again.
+    def _read(self, iteration, abstract):
+        folder = self.directory.absolute() / str(iteration) / "state"
+        stored = ocp.PyTreeCheckpointHandler().metadata(folder).tree
+        _check_same_shapes(stored, abstract, f"the checkpoint of iteration {iteration} in {self.directory}")
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(iteration, args=items).state
 
-        Args:
-          iteration: of the checkpoint that was restored.
-        """
-        for later in [one for one in self.iterations if one > iteration]:
-            self._manager.delete(later)
+    def _move_aside(self, iterations, warn):
+        """Training is about to write these iterations again."""
+        if jax.process_count() > 1:
+            raise CheckpointError(
+                f"the checkpoints {iterations} in {self.directory} cannot be read, and with several processes they are "
+                "not moved. Nothing was changed; move them out of that folder to go on from the one before."
+            )
+        aside = self.directory.with_name(f"{self.directory.name}_unreadable")
+        aside.mkdir(exist_ok=True)
+        for iteration in iterations:
+            target, number = aside / str(iteration), 1
+            while target.exists():
+                number += 1
+                target = aside / f"{iteration}_{number}"
+            shutil.move(self.directory / str(iteration), target)
+            warn(f"it was moved to {target}.")
+        self._manager.reload()
 
-    def close(self):
-        """Waits until all is written.
-
-        Raises:
-          CheckpointError: if something could not be written.
-        """
+    def close(self) -> None:
+        """Waits until all is written."""
         with self._reporting():
             self._manager.wait_until_finished()
             self._manager.close()
 
-    def _what_is_left(self):
+    def _describe(self):
         return f"Checkpoints that are complete: {self.iterations or 'none'} in {self.directory}."
 
     @contextlib.contextmanager
@@ -171,62 +188,34 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"a checkpoint could not be written in {self.directory} ({first_line(error)}). Training stopped. "
-                f"{self._what_is_left()}"
+                f"a checkpoint could not be written in {self.directory} ({_first_line(error)}). Training stopped. "
+                f"{self._describe()}"
             ) from error
 
 
-def find_checkpoints(path):
-    """The checkpoints of a run.
-
-    Args:
-      path: a working directory, its checkpoints/, or one of the directories in there.
-
-    Returns:
-      Directories by iteration, sorted; empty if there are none.
-    """
-    path = pathlib.Path(path).expanduser()
+def find_checkpoints(path: Path | str) -> dict[int, Path]:
+    """Returns the folders of complete checkpoints by iteration, below a run, its checkpoints or one of them."""
+    path = Path(path).expanduser()
     candidates = [path, *(folder for root in (path, path / "checkpoints") for folder in root.glob("[0-9]*"))]
     found = [folder for folder in candidates if (folder / "state").is_dir() and folder.name.isdigit()]
     return {int(folder.name): folder for folder in sorted(found, key=lambda folder: int(folder.name))}
 
 
-def read_checkpoint(folder):
-    """What one checkpoint has learned.
-
-    Args:
-      folder: one of `find_checkpoints`.
-
-    Returns:
-      Dictionary of "params", "buffers" and "ema", NumPy arrays inside.
-
-    Raises:
-      CheckpointError: if it cannot be read.
-    """
-    import orbax.checkpoint as ocp
-
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """Returns what one checkpoint has learned, params, buffers and ema, in NumPy."""
     try:
         state, handler = (folder / "state").absolute(), ocp.PyTreeCheckpointHandler()
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(state).tree)
         restored = handler.restore(state, args=ocp.args.PyTreeRestore(restore_args=arguments))
         return {part: restored[part] for part in ("params", "buffers", "ema")}
     except Exception as error:
-        # Whatever orbax or its storage raises for a damaged file.
-        raise CheckpointError(f"the checkpoint {folder} cannot be read ({first_line(error)}).") from error
+        if not _is_damage(error):
+            raise
+        raise CheckpointError(f"the checkpoint {folder} cannot be read ({_first_line(error)}).") from error
 
 
-def read_weights(path):
-    """The newest checkpoint of a run, to start another run from.
-
-    Args:
-      path: a working directory, its checkpoints/, or one of the directories in there.
-
-    Returns:
-      Dictionary of "params", "buffers" and "ema", NumPy arrays inside; and the path of the checkpoint.
-
-    Raises:
-      CheckpointError: if there is no checkpoint that can be read.
-    """
+def read_weights(path: Path | str) -> tuple[dict[str, Any], Path]:
+    """Returns the newest checkpoint of another run, to start from (`--init_from`), and its folder."""
     found = find_checkpoints(path)
     if not found:
         raise CheckpointError(f"--init_from is {str(path)!r}, and no checkpoint of a run is there.")
@@ -237,36 +226,12 @@ def read_weights(path):
         raise CheckpointError(f"--init_from: {error}") from error
 
 
-def with_weights(state, weights, layout, source):
-    """A state at its start, with the weights of another run.
-
-    Args:
-      state: `TrainState` from `init_state`, perhaps of several runs.
-      weights: from `read_weights`.
-      layout: the `Layout`.
-      source: where they are from.
-
-    Returns:
-      The `TrainState`.
-
-    Raises:
-      CheckpointError: names the first array that is missing, is too many, or has another shape.
-    """
-    ours = {part: getattr(state, part) for part in weights}
-    wanted = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in _leaves(ours)}
-    given = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in _leaves(weights)}
-    leading = 1 if layout.num_seeds > 1 else 0
-    for name in {**wanted, **given}:
-        here = wanted[name].shape[leading:] if name in wanted else "nothing"
-        there = given[name].shape if name in given else "nothing"
-        if here != there:
-            raise CheckpointError(
-                f"--init_from: {source} is of another model: {name} is {there} there and {here} in this one. (A run of "
-                "several seeds has to be exported first: launch.py --mode=export.)"
-            )
-    placed = [layout.place(np.broadcast_to(given[name], leaf.shape), leaf.sharding) for name, leaf in wanted.items()]
-    return state.replace(**jax.tree.unflatten(jax.tree.structure(ours), placed))
-
-
-def _leaves(tree):
-    return jax.tree_util.tree_leaves_with_path(tree)
+def with_weights(state: TrainState, weights: dict[str, Any], layout: Layout, source: Path) -> TrainState:
+    """Returns a state at its start with the weights of another run; those of one seed go to all seeds."""
+    before = {part: getattr(state, part) for part in weights}
+    hint = " (Export one seed of a run of several first.)" if layout.num_seeds == 1 else ""
+    _check_same_shapes(weights, before, f"--init_from: {source}{hint}", leading=len(layout.seed_axes))
+    after = jax.tree.map(
+        lambda leaf, weight: layout.place(np.broadcast_to(weight, leaf.shape), leaf.sharding), before, weights
+    )
+    return state.replace(**after)

@@ -8,9 +8,12 @@ import pathlib
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from mpcc_jax.errors import ConfigError
 
@@ -19,15 +22,8 @@ DEFAULT_TIMEOUT = 300
 PATIENCE = 60
 
 
-def detect(environment):
-    """Who started this process as one of several, if anyone did.
-
-    Args:
-      environment: variables by name.
-
-    Returns:
-      "SLURM", "Open MPI", "Cloud TPU" or None.
-    """
+def detect(environment: Mapping[str, str]) -> str | None:
+    """Returns who started this process as one of several: "SLURM", "Open MPI", "Cloud TPU" or None."""
     slurm = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
     if all(name in environment for name in slurm) and int(environment["SLURM_NTASKS"]) > 1:
         return "SLURM"
@@ -40,19 +36,17 @@ def detect(environment):
     return None
 
 
-def connect(coordinator=None, num_processes=None, process_id=None, timeout=DEFAULT_TIMEOUT, environment=os.environ):
+def connect(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = DEFAULT_TIMEOUT,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
     """Joins the other processes of a run, before jax is used for anything else. Alone, it does nothing.
 
-    Args:
-      coordinator: HOST:PORT where process 0 listens; None is found out from SLURM, Open MPI or Cloud TPU.
-      num_processes: in all; None is found out.
-      process_id: of this one, from 0; None is found out.
-      timeout: seconds that the others are waited for.
-      environment: variables by name.
-
-    Raises:
-      ConfigError: if the flags are incomplete or cannot be. (If the time is over, the process ends with one line
-        and exit status 1, from another thread: the waiting itself cannot be interrupted.)
+    What is None is found out from SLURM, Open MPI or Cloud TPU. If the others do not come within `timeout` seconds, the
+    process ends with one line and exit status 1, from another thread: the waiting itself cannot be interrupted.
     """
     found = detect(environment)
     given = (coordinator, num_processes, process_id)
@@ -117,57 +111,28 @@ def _check_flags(coordinator, num_processes, process_id):
         raise ConfigError(f"--coordinator is {coordinator!r}; allowed: HOST:PORT, where process 0 listens.")
 
 
-def is_writer():
-    """Whether this process writes the logs and pictures of the run.
-
-    Returns:
-      True for process 0.
-    """
+def is_writer() -> bool:
+    """Whether this process writes the files of the run: process 0 does."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name):
-    """Returns when every process has come here.
-
-    Args:
-      name: of the place.
-    """
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come to the place of this name."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices(name)
 
 
-def from_writer(number):
-    """A number that process 0 knows, on all processes.
-
-    Args:
-      number: a float; of the others it is ignored.
-
-    Returns:
-      A float.
-    """
+def from_writer(number: float) -> float:
+    """Returns process 0's number on all processes."""
     if jax.process_count() == 1:
         return number
-    from jax.experimental import multihost_utils
-
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
 
 
-def check_agreement(prefix, facts):
-    """Whether all processes were told the same.
-
-    Args:
-      prefix: of the names of the facts.
-      facts: a flat dictionary of what JSON can hold.
-
-    Raises:
-      ConfigError: on all processes, naming what differs.
-    """
+def check_agreement(prefix: str, facts: Mapping[str, Any]) -> None:
+    """Checks that all processes have the same flat dictionary of what JSON can hold; the error names what differs."""
     if jax.process_count() == 1:
         return
-    from jax.experimental import multihost_utils
-
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.int32(len(text)))
     texts = multihost_utils.process_allgather(np.pad(text, (0, int(lengths.max()) - len(text))))
@@ -183,18 +148,15 @@ def check_agreement(prefix, facts):
 
 
 @contextlib.contextmanager
-def stop_requests():
+def stop_requests() -> Iterator[Callable[[], bool]]:
     """While it is open, SIGTERM asks the run to stop: on whichever process it arrives, all stop after the same call.
 
-    Yields:
-      Function that tells whether to stop, to be asked once after every call by all processes.
+    Yields a function that tells whether to stop, to be asked once after every call by all processes.
     """
     if jax.process_count() == 1:
         with catch_sigterm() as requested:
             yield requested
         return
-    from jax.experimental import multihost_utils
-
     state = {"calls": 0, "stop": False}
 
     def requested():
@@ -207,12 +169,8 @@ def stop_requests():
 
 
 @contextlib.contextmanager
-def catch_sigterm():
-    """While it is open, SIGTERM only sets a flag. Outside of the main thread, signals are left alone.
-
-    Yields:
-      Function that tells whether the signal has come.
-    """
+def catch_sigterm() -> Iterator[Callable[[], bool]]:
+    """While it is open, SIGTERM only sets a flag. Outside of the main thread, signals are left alone."""
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested.is_set

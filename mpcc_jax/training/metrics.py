@@ -1,50 +1,36 @@
-"""What is known about a run while it trains: means over a stretch of iterations, and a look at the state."""
+"""What is known about a run while it trains: means over some iterations, a look at the state, signs of collapse."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import metrics as clu_metrics
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
 
+from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.loader import to_float
 from mpcc_jax.losses import log_membership
-from mpcc_jax.model import encode, generate
+from mpcc_jax.model import Model, encode, generate
+from mpcc_jax.prior import Latents, draw_latents
+from mpcc_jax.training.sharding import Layout
+from mpcc_jax.training.state import TrainState
 
 PROBE_PER_CLUSTER = 20
 SMALLEST_PROBE = 200
+SHEET_CLUSTERS = 32
+SHEET_COLUMNS = 8
+SATURATING = ("hinge", "non_saturating", "least_squares")
 
 
-def _singular_values(tree):
-    """The estimates sigma among the buffers of a network."""
-    return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if path[-1].key == "sigma"]
-
-
-def probe_size(num_clusters, num_images):
-    """How many real images are clustered to see which clusters are in use.
-
-    Args:
-      num_clusters: K.
-      num_images: in the data set.
-
-    Returns:
-      A number, at which a cluster of average size is hardly ever missed by chance.
-    """
+def probe_size(num_clusters: int, num_images: int) -> int:
+    """Returns how many real images are clustered to see which clusters are in use."""
     return min(num_images, max(SMALLEST_PROBE, PROBE_PER_CLUSTER * num_clusters))
 
 
-def inspect(model, state, images):
-    """A look at a state that needs no labels.
-
-    Args:
-      model: the `Model`.
-      state: the `TrainState`.
-      images: real images, uint8, [N, H, W, C].
-
-    Returns:
-      Scalars by name: spectral_norm_* (largest singular value among a network's kernels, by power iteration),
-      prior_sigma_min, _mean and _max, probe_cluster_entropy (nats, of the share of images per cluster),
-      probe_empty_clusters (a count), probe_mean_confidence.
-    """
+def inspect(model: Model, state: TrainState, images: UInt8[Array, "N H W C"]) -> dict[str, Array]:
+    """Returns scalars that need no labels: largest singular values, the prior's sigma, how the probe is clustered."""
     networks = {
         "generator": state.buffers["generator"],
         "discriminator": [state.buffers[part] for part in model.discriminator_parts],
@@ -65,45 +51,54 @@ def inspect(model, state, images):
     }
 
 
-def draw_samples(model, state, latents):
-    """Images of given draws by the moving average of the generator, with its moving statistics.
+def _singular_values(tree):
+    return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if path[-1].key == "sigma"]
 
-    Args:
-      model: the `Model`.
-      state: the `TrainState`.
-      latents: `Latents` of [N] draws.
 
-    Returns:
-      Images in [-1, 1], [N, H, W, C].
-    """
+def draw_samples(model: Model, state: TrainState, latents: Latents) -> Float[Array, "N H W C"]:
+    """Generates images of fixed draws by the moving average of the generator, with its moving statistics."""
     y, eps = latents
     z = model.prior.sampling_mixture(state.params["prior"]).sample(y, eps)
     params, buffers = {"generator": state.ema["params"]}, {"generator": state.ema["buffers"]}
     return generate(model, params, buffers, z, y, train=False)[0]
 
 
+def choose_latents(model: Model, key: jax.Array) -> Latents:
+    """Returns the fixed draws behind the sample sheets: a row of `SHEET_COLUMNS` per component."""
+    components = model.prior.num_components
+    rows = np.linspace(0, components - 1, min(components, SHEET_CLUSTERS)).astype(np.int32)
+    y = np.repeat(rows, SHEET_COLUMNS)
+    return Latents(y, np.asarray(_draw_eps(model, y.shape)(key)))
+
+
+@functools.lru_cache(maxsize=8)
+def _draw_eps(model, shape):
+    return jax.jit(lambda key: draw_latents(key, shape, model.prior).eps)
+
+
+@functools.lru_cache(maxsize=8)
+def compile_on_state(function, model: Model, layout: Layout):
+    """Returns `inspect` or `draw_samples` as a jitted function of the state of all seeds, and one other argument."""
+    program = functools.partial(function, model)
+    if layout.num_seeds > 1:
+        program = jax.vmap(program, in_axes=(0, None))
+    return jax.jit(program, out_shardings=layout.replicated, compiler_options=compiler_options())
+
+
 class Window:
     """Means of metrics over the calls since it was last read, kept on the device (clu.metrics)."""
 
-    def __init__(self, num_seeds=1):
-        """Args: num_seeds: with several runs, metrics are [seeds, iterations]."""
+    def __init__(self, num_seeds: int = 1):
+        """With several seeds, metrics are [seeds, iterations]."""
         self._several, self._collection, self._mean = num_seeds > 1, None, None
 
-    def add(self, values):
-        """Takes the metrics of a call, without waiting for them.
-
-        Args:
-          values: arrays by name, each [(seeds,) iterations].
-        """
+    def add(self, values: dict[str, Array]) -> None:
+        """Takes the metrics of a call, without waiting for them."""
         accumulate, self._mean = _averages(tuple(sorted(values)), self._several)
         self._collection = accumulate(self._collection, values)
 
-    def read(self):
-        """Means by name, on the device, each a scalar or [seeds]; and begins anew.
-
-        Returns:
-          Arrays by name.
-        """
+    def read(self) -> dict[str, Array]:
+        """Returns means by name, on the device, each a scalar or [seeds]; and begins anew."""
         collection, self._collection = self._collection, None
         return self._mean(collection)
 
@@ -122,19 +117,8 @@ def _averages(names, several):
     return tuple(jax.jit(jax.vmap(program) if several else program) for program in (accumulate, mean))
 
 
-SATURATING = ("hinge", "non_saturating", "least_squares")
-
-
-def signs_of_collapse(config, values):
-    """Which signs of collapse a line of the log shows.
-
-    Args:
-      config: the configuration.
-      values: means of the metrics and the look at the state, by name.
-
-    Returns:
-      By name of the sign, a sentence if it is there, else None.
-    """
+def signs_of_collapse(config: ConfigDict, values: dict[str, float]) -> dict[str, str | None]:
+    """Returns, by name of the sign, a sentence if a line of the log shows it, else None."""
     limits, clusters, sigma_min = config.alarms, config.model.num_clusters, config.prior.sigma_min
     empty = values["probe_empty_clusters"]
     sigma_mean, sigma_max = values["prior_sigma_mean"], values["prior_sigma_max"]
@@ -155,35 +139,27 @@ def signs_of_collapse(config, values):
             f"the discriminator tells all images apart (its losses add up to {loss:.4f}): the generator learns little",
         ),
     }
-    return {name: sentence if is_there else None for name, (is_there, sentence) in signs.items()}
+    return {name: sentence if present else None for name, (present, sentence) in signs.items()}
 
 
 class Alarms:
-    """Remembers which signs are there, so that each is reported once when it has come to stay."""
+    """Remembers which signs of collapse are there, so that each is reported once when it has come to stay."""
 
-    def __init__(self, config):
-        """Args: config: the configuration."""
+    def __init__(self, config: ConfigDict):
+        """Watches one run of a configuration."""
         self._config, self._seen, self._reported = config, {}, set()
 
-    def check(self, iteration, values):
-        """Looks at a line of the log.
-
-        Args:
-          iteration: finished iterations.
-          values: by name.
-
-        Returns:
-          alarm_* by name, 1 while a sign is there and reported, else 0; and a sentence for each that is new or over.
-        """
+    def check(self, iteration: int, values: dict[str, float]) -> tuple[dict[str, int], list[str]]:
+        """Returns alarm_* flags for a line of the log, and a sentence for each alarm that is new or over."""
         patience, sentences = self._config.alarms.patience, []
         signs = signs_of_collapse(self._config, values)
         for name, sentence in signs.items():
-            known = iteration >= self._config.alarms.after and sentence
-            self._seen[name] = self._seen.get(name, 0) + 1 if known else 0
+            present = iteration >= self._config.alarms.after and sentence
+            self._seen[name] = self._seen.get(name, 0) + 1 if present else 0
             if self._seen[name] == patience:
                 self._reported.add(name)
                 sentences.append(f"iteration {iteration}: {sentence} ({patience} lines of the log in a row).")
-            if not known and name in self._reported:
+            if not present and name in self._reported:
                 self._reported.remove(name)
                 sentences.append(f"iteration {iteration}: the alarm about {name.replace('_', ' ')} is over.")
         return {f"alarm_{name}": int(name in self._reported) for name in signs}, sentences

@@ -3,290 +3,309 @@
 import contextlib
 import dataclasses
 import math
-import pathlib
 import time
+from pathlib import Path
+from typing import Any
 
-from mpcc_jax import report
-from mpcc_jax.config import validate, validate_data
-from mpcc_jax.console import Display, versions
+import numpy as np
+from ml_collections import ConfigDict
+
+from mpcc_jax.config import flatten, settings_of, validate, validate_data
+from mpcc_jax.console import Display, TrainingProgress
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, choose_placement
-from mpcc_jax.evaluation.scores import choose_sample, over_seeds, score
-from mpcc_jax.report.pictures import draw_pictures
-from mpcc_jax.training.checkpoints import Checkpoints
+from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
+from mpcc_jax.evaluation.scores import choose_sample, over_seeds
+from mpcc_jax.report.images import draw_pictures, save_contact_sheet
+from mpcc_jax.trained_model import TrainedModel
+from mpcc_jax.training.algorithm import Algorithm, build_algorithm
+from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all
-from mpcc_jax.training.logging import RunLog
-from mpcc_jax.training.loop import Trainer
-from mpcc_jax.training.monitor import Monitor
-from mpcc_jax.training.sharding import Layout, make_layout, member, on_one_device
-from mpcc_jax.training.start import first_state, prepare_start
-from mpcc_jax.training.state import Algorithm, Keys, abstract_state, build_algorithm, split_seed
-from mpcc_jax.workdir import check_same_config, flatten, prepare_workdir, settings_of, write_json
+from mpcc_jax.training.logging import Monitor, RunLog
+from mpcc_jax.training.loop import check_finite, iterate
+from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
+from mpcc_jax.training.state import Keys, TrainState, abstract_state, init_state, split_seed
+from mpcc_jax.training.steps import compile_train_iterations
+from mpcc_jax.workdir import (
+    check_same_run,
+    describe_machine,
+    prepare_workdir,
+    read_results,
+    versions,
+    write_json,
+)
+
+# Kept in a seed's own results.json, and left out of the summary of several seeds.
+LONG_SCORES = ("confusion", "majorities", "class_names")
 
 
-def load(config, display, dataset=None, *, prepare=False):
-    """The data set of a run, shown while it is read, and checked.
-
-    Args:
-      config: the configuration.
-      display: a `Display`.
-      dataset: a `Dataset` to use instead of the configured one.
-      prepare: whether to download what is missing.
-
-    Returns:
-      A `Dataset`, and the seconds that it took.
-
-    Raises:
-      ConfigError, DataError: if it cannot be trained on.
-    """
-    started = time.monotonic()
-    if dataset is None:
-        with display.reading() as report:
-            dataset = (prepare_dataset if prepare else load_dataset)(config, report)
-    validate_data(config, dataset)
-    return dataset, time.monotonic() - started
-
-
-def prepare(config, display=None):
-    """Downloads and prepares what a configuration trains on, once.
-
-    Args:
-      config: the configuration.
-      display: a `Display`; None makes one.
-
-    Returns:
-      The `Dataset`.
-
-    Raises:
-      ConfigError, DataError: if it cannot be had, or cannot be trained on.
-    """
-    display = display or Display()
-    validate(config)
-    dataset, seconds = load(config, display, prepare=True)
-    display.data(dataset, seconds)
-    return dataset
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What stays the same while a run trains.
+    """What stays the same while a run trains."""
 
-    Attributes:
-      config: the configuration.
-      workdir: the directory that everything is written to.
-      display: a `Display`.
-      dataset: the `Dataset`.
-      sample: `Examples` that the run is scored on.
-      layout: the `Layout`.
-      seeds: one, or several that are trained at once.
-      keys: `Keys` of each seed.
-      algorithm: the `Algorithm`.
-      checkpoints: `Checkpoints`.
-    """
-
-    config: object
-    workdir: pathlib.Path
+    config: ConfigDict
+    workdir: Path
     display: Display
     dataset: Dataset
-    sample: Examples
+    chosen: Any  # indices of the images that it is scored on
     layout: Layout
     seeds: range
     keys: list[Keys]
     algorithm: Algorithm
     checkpoints: Checkpoints
 
-    def members(self, state):
-        """The state of every seed on one device; all processes must call it.
+    @property
+    def several_seeds(self) -> range | None:
+        """The seeds, or None for a single run."""
+        return self.seeds if len(self.seeds) > 1 else None
 
-        Args:
-          state: the `TrainState`.
+    def folder(self, seed: int) -> Path:
+        """Returns the folder of the results of a seed."""
+        return self.workdir / f"seed_{seed}" if self.several_seeds else self.workdir
 
-        Returns:
-          Triples (seed, `TrainState`, directory of its pictures); none on processes other than the first.
-        """
+    def split(self, state: TrainState) -> list[tuple[int, TrainState]]:
+        """Returns the state of every seed on one device; all processes must call it, and the first one gets them."""
         local = on_one_device(state, self.layout)
         if not is_writer():
             return []
-        if len(self.seeds) == 1:
-            return [(self.seeds[0], local, self.workdir)]
-        return [(seed, member(local, run), self.workdir / f"seed_{seed}") for run, seed in enumerate(self.seeds)]
+        if not self.several_seeds:
+            return [(self.seeds[0], local)]
+        return [(seed, select_seed(local, run)) for run, seed in enumerate(self.seeds)]
 
 
-def train(config, workdir, display=None, dataset=None, *, override=False, init_from=None):
-    """Trains, scores and draws as a configuration says; goes on where the run in the working directory stopped.
+def train(
+    config: ConfigDict,
+    workdir: Path | str,
+    dataset: Dataset | None = None,
+    *,
+    override: bool = False,
+    init_from: Path | str | None = None,
+    display: Display | None = None,
+) -> dict[str, Any] | None:
+    """Trains, scores and draws as a configuration says; goes on where the run in `workdir` stopped.
 
     Writes config.json, data.json, data.png, checkpoints, metrics.jsonl, tensorboard, results.json, clusters.png and
-    reconstructions.png into the working directory; with several seeds the pictures go into a folder for each. Of
-    several processes all have to call it, and the first one writes.
+    reconstructions.png; with several seeds the pictures go into a folder for each. Of several processes all have to
+    call it, and the first one writes.
 
     Args:
-      config: the configuration.
-      workdir: path of a directory; made if missing.
-      display: a `Display`; None makes one.
-      dataset: a `Dataset`, for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
-      override: whether to go on with a run that was started with another configuration.
-      init_from: path of another run, to start from its weights, or of its exported state, to go on from there; a run
-        that has a checkpoint of its own goes on from it.
+      dataset: for example from `mpcc_jax.data.from_arrays`; None loads the one that is configured.
+      override: goes on with a run that was started with another configuration.
+      init_from: another run, from whose weights a new run starts.
+      display: what prints; None makes one.
 
     Returns:
-      The `Algorithm`, the final `TrainState` (with a leading axis if there are several seeds), and the results as
-      written; None for results if SIGTERM came, and on processes other than the first.
-
-    Raises:
-      ConfigError, DataError, WorkdirError: before anything is compiled.
-      NonFiniteError: if a loss or a gradient became NaN or infinite.
-      CheckpointError: if a checkpoint cannot be written, or none can be read.
+      What results.json holds; None if SIGTERM came, and on processes other than the first.
     """
     display = display or Display(quiet=not is_writer())
     validate(config)
     check_agreement("config.", flatten(settings_of(config)))
     layout = make_layout(config)
-    dataset, loading_seconds = load(config, display, dataset)
-    run = _open(config, workdir, display, dataset, layout, override=override)
-    placement = choose_placement(config.data.placement, dataset.images.nbytes)
     started = time.monotonic()
-    trainer = _trainer(run, placement)
-    # Before the training is traced, which is Python's work: XLA compiles the first state meanwhile.
-    prepared = prepare_start(run, init_from)
-    newest = prepared.iteration
-    if newest < config.training.iterations:
-        trainer.compile_ahead(abstract_state(run.algorithm, layout), newest, _pause(config, newest))
-    # While XLA compiles.
-    if is_writer():
-        sheet = run.workdir / "data.png"
-        report.save_contact_sheet(sheet, dataset.images, dataset.labels, dataset.class_names, dataset.name)
-    state, start, origin = first_state(run, prepared)
-    display.introduce(run, loading_seconds, placement, start, origin)
-    state, done = _train(run, trainer, state, start)
-    if done < config.training.iterations:
-        display.interrupted(done, config.training.iterations, run.workdir)
-        return run.algorithm, state, None
-    results = _conclude(run, state, start, time.monotonic() - started)
+    dataset = read_data(config, display, dataset)
+    loading_seconds = time.monotonic() - started
+    run = _open_run(config, workdir, display, dataset, layout, override=override)
+    results = _finished_results(run)
+    if results is not None:
+        display.already_finished(run.workdir)
+        run.checkpoints.close()
+        return results
+    started = time.monotonic()
+    state, start, origin = _first_state(run, init_from)
+    _write_facts(run)
+    placement = choose_placement(config.data.placement, dataset.images.nbytes)
+    display.introduce(config, run.workdir, layout, dataset, loading_seconds, placement, start, origin)
+    display.parameters(state.params, config.num_seeds)
+    state, iteration = _train(run, placement, state, start)
+    if iteration < config.training.iterations:
+        display.interrupted(iteration, config.training.iterations, run.workdir)
+        return None
+    seconds = time.monotonic() - started
+    results = _conclude(run, state, resumed_at=start, training_seconds=round(seconds, 1))
     wait_for_all("finished")
-    return run.algorithm, state, results
+    return results
 
 
-def _open(config, workdir, display, dataset, layout, *, override):
-    """Checks the working directory, and writes down what the run is."""
-    facts = dataset.facts()
-    told = {name: value for name, value in facts.items() if name not in ("origin", "notes")}
-    check_agreement("the data's ", flatten(told))
-    workdir, kept = prepare_workdir(workdir), config.checkpoints
-    check_same_config(workdir, config, override=override)
+def prepare(config: ConfigDict, display: Display | None = None) -> Dataset:
+    """Downloads and prepares what a configuration trains on, once."""
+    display = display or Display()
+    validate(config)
+    started = time.monotonic()
+    dataset = read_data(config, display, prepare=True)
+    display.data(dataset, time.monotonic() - started)
+    return dataset
+
+
+def read_data(
+    config: ConfigDict, display: Display, dataset: Dataset | None = None, *, prepare: bool = False
+) -> Dataset:
+    """Returns the data set of a run, checked against its configuration; `prepare` downloads what is missing."""
+    if dataset is None:
+        with display.reading() as progress:
+            dataset = (prepare_dataset if prepare else load_dataset)(config, progress)
+    validate_data(config, dataset)
+    return dataset
+
+
+def _open_run(config, workdir, display, dataset, layout, *, override):
+    """Checks the working directory; changes nothing in it."""
+    compared = {name: value for name, value in dataset.facts().items() if name not in ("origin", "notes")}
+    check_agreement("the data's ", flatten(compared))
+    workdir, kept, training = prepare_workdir(workdir), config.checkpoints, config.training
+    check_same_run(workdir, config, override=override)
     wait_for_all("checked")
-    if is_writer():
-        # Before everything else, so that a directory with anything of a run in it says whose it is.
-        write_json(workdir / "config.json", settings_of(config))
-        write_json(workdir / "data.json", facts)
-    checkpoints = Checkpoints(workdir / "checkpoints", kept.keep_last, kept.keep_every, keep_best=bool(kept.best))
-    training = config.training
     seen = training.iterations * training.discriminator_steps * training.batch_size
-    chosen = choose_sample(len(dataset.images), seen, config.evaluation.num_images)
-    sample = Examples(dataset.images[chosen], None if dataset.labels is None else dataset.labels[chosen])
     seeds = range(config.seed, config.seed + config.num_seeds)
-    algorithm = build_algorithm(config, dataset.images.shape[-1])
-    keys = [split_seed(seed) for seed in seeds]
-    return Run(config, workdir, display, dataset, sample, layout, seeds, keys, algorithm, checkpoints)
+    return Run(
+        config=config,
+        workdir=workdir,
+        display=display,
+        dataset=dataset,
+        chosen=choose_sample(len(dataset.images), seen, config.evaluation.num_images),
+        layout=layout,
+        seeds=seeds,
+        keys=[split_seed(seed) for seed in seeds],
+        algorithm=build_algorithm(config, dataset.images.shape[-1]),
+        checkpoints=Checkpoints(workdir / "checkpoints", kept.keep_last, kept.keep_every, keep_best=bool(kept.best)),
+    )
 
 
-def next_stop(done, total, *intervals):
-    """Where training pauses next: at a multiple of an interval, or at the end.
-
-    Args:
-      done, total: iterations.
-      *intervals: iterations; 0 is never.
-
-    Returns:
-      An iteration above `done`.
-    """
-    return min([total, *((done // every + 1) * every for every in intervals if every)])
+def _finished_results(run):
+    """The results of a run that has nothing left to do."""
+    total = run.config.training.iterations
+    results = read_results(run.workdir)
+    finished = total in run.checkpoints.iterations and results.get("iterations") == total
+    return results if from_writer(finished) else None
 
 
-def _trainer(run, placement):
+def _first_state(run, init_from):
+    """The state that training goes on from, its iteration, and the run that its weights are from, if another."""
+    restored = run.checkpoints.restore(abstract_state(run.algorithm, run.layout), run.display.warn)
+    if restored is not None:
+        return *restored, None
+    weights, origin = read_weights(init_from) if init_from else (None, None)
+    state = init_state(run.algorithm, run.layout.replicate_keys(*(keys.init for keys in run.keys)), run.layout)
+    return state if weights is None else with_weights(state, weights, run.layout, origin), 0, origin
+
+
+def _write_facts(run):
+    if is_writer():
+        # Before any other file, so that a folder with anything of a run in it says whose it is.
+        write_json(run.workdir / "config.json", settings_of(run.config))
+        write_json(run.workdir / "data.json", run.dataset.facts())
+        data = run.dataset
+        save_contact_sheet(run.workdir / "data.png", data.images, data.labels, data.class_names, data.name)
+
+
+def next_stop(iteration: int, total: int, *intervals: int) -> int:
+    """Returns where training pauses next: at a multiple of an interval (0 is never), or at the end."""
+    return min([total, *((iteration // every + 1) * every for every in intervals if every)])
+
+
+def _make_loader(run, placement):
     training, labels = run.config.training, run.dataset.labels if run.config.training.conditional else None
     kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
-    data_keys = [keys.data for keys in run.keys]
-    loader = kind(run.dataset.images, labels, data_keys, training.discriminator_steps, training.batch_size, run.layout)
-    noise_key = run.layout.replicate_keys(*(keys.noise for keys in run.keys))
-    seeds = run.seeds if len(run.seeds) > 1 else None
-    return Trainer(run.algorithm, loader, noise_key, training.iterations_per_call, run.layout, seeds)
+    keys = [keys.data for keys in run.keys]
+    return kind(run.dataset.images, labels, keys, training.discriminator_steps, training.batch_size, run.layout)
 
 
-def _pause(config, done):
-    """Where training pauses next."""
-    return next_stop(done, config.training.iterations, config.evaluation.every, config.checkpoints.every)
-
-
-def _train(run, trainer, state, done):
+def _train(run, placement, state, iteration):
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
     config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
     facts = {"config": settings_of(config), "versions": versions()}
-    seeds = run.seeds if len(run.seeds) > 1 else None
+    program = compile_train_iterations(run.algorithm, run.layout)
+    loader, noise_key = _make_loader(run, placement), run.layout.replicate_keys(*(keys.noise for keys in run.keys))
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(run.checkpoints))
         log = None
         if is_writer():
-            log = RunLog(run.workdir, done, seeds, tensorboard=config.logging.tensorboard)
+            log = RunLog(run.workdir, iteration, run.several_seeds, tensorboard=config.logging.tensorboard)
             stack.enter_context(contextlib.closing(log))
-        progress = stack.enter_context(run.display.training(total, done))
+        progress = stack.enter_context(run.display.training(total, iteration))
         stop_requested = stack.enter_context(stop_requests())
-        images, key = run.dataset.images, run.keys[0].evaluation
-        monitor = Monitor(config, run.algorithm, run.layout, images, key, done, log, progress, run.display.warn)
-        while done < total:
-            stop = _pause(config, done)
-            state, done = trainer.run(state, done, stop, monitor.report, monitor.observe, stop_requested)
-            best = None
-            due = config.evaluation.every and done % config.evaluation.every == 0
-            if due and (done < total or config.checkpoints.best):
-                best = _score_on_the_way(run, state, done, log, progress)
-            stopping = done == total or stop_requested()
-            if stopping or best is not None or (every and done % every == 0):
-                run.checkpoints.save(state, done, facts, best)
+        images, key, warn = run.dataset.images, run.keys[0].evaluation, run.display.warn
+        monitor = Monitor(config, run.algorithm.model, run.layout, images, key, iteration, log, warn)
+        while iteration < total:
+            stop = next_stop(iteration, total, config.evaluation.every, every)
+            calls = iterate(program, loader, noise_key, state, iteration, stop, config.training.iterations_per_call)
+            state, iteration = _watch(run, calls, monitor, progress, stop_requested)
+            score = None
+            scored = config.evaluation.every and iteration % config.evaluation.every == 0
+            if scored and (iteration < total or config.checkpoints.best):
+                score = _score(run, state, iteration, log, progress)
+            stopping = iteration == total or stop_requested()
+            if stopping or score is not None or (every and iteration % every == 0):
+                run.checkpoints.save(state, iteration, facts, score)
             if stopping:
                 break
-    return state, done
+    return state, iteration
 
 
-def _score_on_the_way(run, state, done, log, progress):
-    """Scores every seed; returns the mean of the score that chooses the best checkpoint, if one does."""
-    compared = []
-    for index, (seed, one, _) in enumerate(run.members(state)):
-        scores, _ = score(run.algorithm.model, one, *run.sample, run.config.evaluation.batch_size)
-        log.write(done, scores, index)
-        progress.scores(done, scores, seed if len(run.seeds) > 1 else None)
-        if run.config.checkpoints.best:
-            compared.append(scores[run.config.checkpoints.best])
-    if not run.config.checkpoints.best:
+def _watch(run, calls, monitor, progress, stop_requested):
+    """Follows calls to their end or to a request to stop; metrics of one are read while the next one runs."""
+    pending = None
+    for state, iteration, metrics in calls:
+        if pending is not None:
+            _report(run, monitor, progress, *pending)
+        pending = iteration, metrics, monitor.observe(iteration, state, metrics)
+        if stop_requested():
+            break
+    _report(run, monitor, progress, *pending)
+    return state, iteration
+
+
+def _report(run, monitor, progress: TrainingProgress, iteration, metrics, observed):
+    metrics = {name: np.asarray(values) for name, values in metrics.items()}
+    check_finite(iteration, metrics, run.several_seeds)
+    progress.advance(iteration, {name: float(np.mean(values[..., -1])) for name, values in metrics.items()})
+    monitor.write(iteration, observed)
+
+
+def _score(run, state, iteration, log, progress):
+    """Scores the clusters of every seed; returns the mean of the score that chooses the best checkpoint, if any."""
+    images, labels = run.dataset.images[run.chosen], run.dataset.labels
+    labels, best, compared = None if labels is None else labels[run.chosen], run.config.checkpoints.best, []
+    for index, (seed, weights) in enumerate(run.split(state)):
+        model, batch_size = run.algorithm.model, run.config.evaluation.batch_size
+        scores, _ = evaluate_clustering(model, weights, images, labels, batch_size)
+        log.write(iteration, scores, index)
+        progress.scores(iteration, scores, seed if run.several_seeds else None)
+        if best:
+            compared.append(scores[best])
+    if not best:
         return None
-    known = bool(compared) and None not in compared
-    return from_writer(sum(compared) / len(compared) if known else -math.inf)
+    return from_writer(sum(compared) / len(compared) if compared and None not in compared else -math.inf)
 
 
-def _conclude(run, state, start, seconds):
+def _conclude(run, state, **facts):
     """Scores and draws every seed, and writes the results; on the first process."""
-    config, scored = run.config, []
-    for seed, one, folder in run.members(state):
-        folder.mkdir(exist_ok=True)
-        scores, clusters = score(run.algorithm.model, one, *run.sample, config.evaluation.batch_size)
-        names = run.dataset.class_names
-        draw_pictures(config, run.algorithm, one, run.sample, clusters, names, seed, folder)
-        scored.append(scores)
-    if not scored:
-        return None
-    results = {
+    config, dataset, scored = run.config, run.dataset, []
+    facts = {
         "iterations": config.training.iterations,
-        "seed": config.seed,
-        "variant": config.variant,
-        "data": {name: getattr(run.dataset, name) for name in ("name", "version", "split")},
-        "resumed_at": start,
-        "training_seconds": round(seconds, 1),
+        "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
+        "machine": describe_machine(),
+        "versions": versions(),
+        **facts,
         "best_checkpoint": run.checkpoints.best,
     }
-    if len(scored) == 1:
-        results |= scored[0]
-    else:
-        members = [{"seed": seed, **scores} for seed, scores in zip(run.seeds, scored, strict=True)]
-        results |= {"num_seeds": len(scored), "members": members, **over_seeds(scored)}
-    write_json(run.workdir / "results.json", results)
-    run.display.conclude(results, len(run.dataset.images), run.workdir)
+    labels = None if dataset.labels is None else dataset.labels[run.chosen]
+    sample = Examples(dataset.images[run.chosen], labels)
+    for seed, weights in run.split(state):
+        options = {"iteration": config.training.iterations, "seed": seed, "batch_size": config.evaluation.batch_size}
+        trained, folder = TrainedModel(config, run.algorithm.model, weights, **options), run.folder(seed)
+        folder.mkdir(exist_ok=True)
+        evaluation = evaluate(trained, dataset, run.chosen)
+        draw_pictures(trained, sample, evaluation.clusters, dataset.class_names, folder)
+        scored.append({**describe(trained), **facts, **evaluation.scores})
+        write_json(folder / "results.json", scored[-1])
+    if not scored:
+        return None
+    results = scored[0]
+    if run.several_seeds:
+        short = [{name: value for name, value in scores.items() if name not in LONG_SCORES} for scores in scored]
+        members = [{name: value for name, value in scores.items() if name not in facts} for scores in short]
+        results = {"seed": config.seed, "variant": config.variant, **facts, "num_seeds": len(scored)}
+        results |= {"members": members, **over_seeds(members)}
+        write_json(run.workdir / "results.json", results)
+    run.display.conclude(results, len(dataset.images), run.workdir)
     return results

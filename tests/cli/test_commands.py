@@ -1,4 +1,4 @@
-"""The commands on a trained model, end to end on files."""
+"""The subcommands on a trained model and on the authors' weights, from the command line to the files."""
 
 import csv
 import json
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax.cli import commands
-from mpcc_jax.console import Display
-from mpcc_jax.errors import DataError, WorkdirError
+from mpcc_jax.cli import main
 from mpcc_jax.evaluation.features import to_uint8
+from mpcc_jax.released.files import read_released
 from mpcc_jax.trained_model import load
+from tests import golden_data
 from tests.conftest import SMALL_IMAGES
-from tests.trained import make_run
+from tests.trained import make_run, tiny_state
 
 
 @pytest.fixture(scope="module")
@@ -23,107 +23,138 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
+    """Six pictures, half of them in a subfolder, and a file that is none."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "deep").mkdir()
     for index, image in enumerate(SMALL_IMAGES[:6, ..., 0]):
         Image.fromarray(image).save(folder / ("deep" if index % 2 else ".") / f"{index}.png")
+    (folder / "bad.png").write_text("x")
     return folder
 
 
-@pytest.fixture
-def display():
-    return Display(quiet=True)
+def succeed(*argv):
+    assert main([str(word) for word in argv]) == 0
 
 
-def test_prediction_writes_a_table_and_copies(run, pictures, tmp_path, display):
-    out = commands.predict(run, pictures, tmp_path / "new" / "clusters.csv", tmp_path / "sorted", display=display)
+def test_predict_writes_a_table_and_copies(run, pictures, tmp_path, capsys):
+    out = tmp_path / "new" / "clusters.csv"
+    succeed("predict", run, pictures, "--skip_bad", "--out", out, "--copy_to", tmp_path / "sorted", "--batch_size=8")
+    output = capsys.readouterr().out
+    assert "left out, since they cannot be read: bad.png" in output
+    assert "6 images, by cluster: " in output
+    assert f"written: {out}" in output
     rows = list(csv.DictReader(out.read_text().splitlines()))
-    names = [row["path"] for row in rows]
-    order = [int(name.rpartition("/")[2][:-4]) for name in names]
-    trained = load(run)
-    images = SMALL_IMAGES[order]
-    np.testing.assert_array_equal([int(row["cluster"]) for row in rows], trained.predict(images))
-    shares = trained.predict_proba(images).max(axis=-1)
+    images = SMALL_IMAGES[[int(row["path"].rpartition("/")[2][:-4]) for row in rows]]
+    encoding = load(run).encode(images)
+    clusters = encoding.log_membership.argmax(axis=-1)
+    assert [int(row["cluster"]) for row in rows] == clusters.tolist()
+    shares = np.exp(encoding.log_membership.max(axis=-1))
     np.testing.assert_allclose([float(row["probability"]) for row in rows], shares, atol=1e-6)
-    np.testing.assert_allclose([float(row["log_prob"]) for row in rows], trained.log_prob(images), atol=1e-4)
-    for name, cluster in zip(names, trained.predict(images), strict=True):
-        copy = tmp_path / "sorted" / f"cluster_{cluster}" / name
-        assert copy.read_bytes() == (pictures / name).read_bytes()
-    with pytest.raises(WorkdirError, match=r"--copy_to .* is not empty"):
-        commands.predict(run, pictures, tmp_path / "x.csv", tmp_path / "sorted", display=display)
+    np.testing.assert_allclose([float(row["log_prob"]) for row in rows], encoding.log_prob, atol=1e-4)
+    for row, cluster in zip(rows, clusters, strict=True):
+        copy = tmp_path / "sorted" / f"cluster_{cluster}" / row["path"]
+        assert copy.read_bytes() == (pictures / row["path"]).read_bytes()
 
 
-def test_arrays_are_copied_as_pictures(run, tmp_path, display):
-    np.savez(tmp_path / "some.npz", images=SMALL_IMAGES[:4])
-    commands.predict(run, tmp_path / "some.npz", copy_to=tmp_path / "sorted", display=display)
-    assert (run / "predictions.csv").read_text().count("some.npz[") == 4
+def test_predict_copies_arrays_as_pictures(run, tmp_path):
+    succeed("predict", run, run / "images.npz", "--copy_to", tmp_path / "sorted")
+    assert (run / "predictions.csv").read_text().count("images.npz[") == 20
     cluster = load(run).predict(SMALL_IMAGES[2:3])[0]
-    with Image.open(tmp_path / "sorted" / f"cluster_{cluster}" / "some_000002.png") as image:
+    with Image.open(tmp_path / "sorted" / f"cluster_{cluster}" / "images_000002.png") as image:
         np.testing.assert_array_equal(np.asarray(image), SMALL_IMAGES[2, ..., 0])
 
 
-def test_where_nothing_can_be_written(run, pictures, tmp_path, display):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(WorkdirError, match=r"--out is .*/file/c\.csv', which cannot be written"):
-        commands.predict(run, pictures, tmp_path / "file" / "c.csv", display=display)
-    with pytest.raises(WorkdirError, match=r"which is a folder; allowed: a file"):
-        commands.predict(run, pictures, tmp_path, display=display)
-
-
-def test_generation_in_three_forms(run, tmp_path, display):
-    trained = load(run)
-    expected = to_uint8(trained.generate(7, 5, cluster=1, truncation=0.5))
-    options = {"num_images": 5, "cluster": 1, "truncation": 0.5, "key": 7, "display": display}
-    with np.load(commands.generate(run, out=tmp_path / "some.npz", **options)) as arrays:
+def test_generate_in_three_forms(run, tmp_path):
+    expected = to_uint8(load(run).generate(7, 5, cluster=1, truncation=0.5))
+    for name in ("some.npz", "folder", "sheet.png"):
+        flags = ["--num_images=5", "--cluster=1", "--truncation=0.5", "--key=7"]
+        succeed("generate", run, *flags, "--out", tmp_path / name)
+    with np.load(tmp_path / "some.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], expected)
-        assert arrays["clusters"].tolist() == [1] * 5
-        assert arrays["latents"].shape == (5, 8)
-    folder = commands.generate(run, out=tmp_path / "folder", **options)
-    assert sorted(path.name for path in folder.iterdir()) == [f"00000{i}_cluster_1.png" for i in range(5)]
-    with Image.open(folder / "000003_cluster_1.png") as image:
+        assert (arrays["clusters"].tolist(), arrays["latents"].shape) == ([1] * 5, (5, 8))
+    paths = sorted((tmp_path / "folder").iterdir())
+    assert [path.name for path in paths] == [f"00000{i}_cluster_1.png" for i in range(5)]
+    with Image.open(paths[3]) as image:
         np.testing.assert_array_equal(np.asarray(image), expected[3, ..., 0])
-    with Image.open(commands.generate(run, out=tmp_path / "sheet.png", **options)) as image:
+    with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (5 * 9 - 1, 8)
         np.testing.assert_array_equal(np.asarray(image)[:, 9:17, 0], expected[1, ..., 0])
-    with pytest.raises(WorkdirError, match=r"--out .* is not empty"):
-        commands.generate(run, out=tmp_path / "folder", **options)
 
 
-def test_reconstruction(run, pictures, tmp_path, display):
-    error = commands.reconstruct(run, pictures, tmp_path / "pairs.npz", display=display)
+def test_reconstruct(run, tmp_path, capsys):
+    succeed("reconstruct", run, run / "images.npz", "--out", tmp_path / "pairs.npz")
+    decoded = load(run).reconstruct(SMALL_IMAGES)
     with np.load(tmp_path / "pairs.npz") as arrays:
-        trained, originals = load(run), arrays["originals"]
-        decoded = trained.reconstruct(originals)
+        np.testing.assert_array_equal(arrays["originals"], SMALL_IMAGES)
         np.testing.assert_array_equal(arrays["reconstructions"], to_uint8(decoded))
-        np.testing.assert_allclose(error, np.mean((decoded - (originals / 127.5 - 1.0)) ** 2), rtol=1e-5)
-    commands.reconstruct(run, pictures, display=display)
+    error = np.mean((decoded - (SMALL_IMAGES / 127.5 - 1.0)) ** 2)
+    assert f"20 images reconstructed, mean squared error {error:.4f}" in capsys.readouterr().out
+    succeed("reconstruct", run, run / "images.npz")
     with Image.open(run / "reconstructed.png") as image:
-        np.testing.assert_array_equal(np.asarray(image)[:8, :8, 0], originals[0, ..., 0])
+        np.testing.assert_array_equal(np.asarray(image)[:8, :8, 0], SMALL_IMAGES[0, ..., 0])
 
 
-def test_evaluation_says_what_its_figures_are_of(run, display):
-    results = commands.evaluate(run, display, generation={"inception": "none"})
-    stored = json.loads((run / "evaluation.json").read_text())
-    assert stored == json.loads(json.dumps(results))
+def test_evaluate_and_report(run, capsys):
+    (run / "results.json").write_text(json.dumps({"training_seconds": 5.0, "nmi": 7.0}))
+    succeed("evaluate", run, "--inception=none")
+    stored = json.loads((run / "results.json").read_text())
     assert stored["generator"] == {"weights": "moving average", "statistics": "standing"}
     assert (stored["iteration"], stored["evaluated_images"], stored["generation"]) == (4, 20, None)
-    assert np.asarray(stored["confusion"]).sum() == 20
-    assert {"ami", "reconstruction_mse", "latent_mse", "prior_overlap"} <= stored.keys()
-    part = commands.evaluate(run, display, {"inception": "none"}, num_images=6, statistics="running")
-    assert (part["evaluated_images"], part["generator"]["statistics"]) == (6, "running")
+    assert (stored["training_seconds"], np.sum(stored["confusion"])) == (5.0, 20)
+    assert stored["nmi"] <= 1
+    assert {"ami", "reconstruction_mse", "latent_mse", "prior_overlap", "machine", "versions"} <= stored.keys()
+    assert "accuracy, many to one (Eq. 11)" in capsys.readouterr().out
+    (run / "results.json").write_text(json.dumps({**stored, "generation": {"fid": 123.25}}))
+    succeed("report", run)
+    page = (run / "report.html").read_text()
+    assert "MPCC on npz:images" in page
+    assert "123.25" in page or "123.2" in page or "123.3" in page
+    assert page.count("data:image/") > 10
 
 
-def test_other_data_than_that_of_the_run_is_refused(tmp_path, display):
+def test_scores_of_an_older_checkpoint_overwrite_nothing(tmp_path):
+    run = make_run(tmp_path / "run", states={2: tiny_state(), 4: tiny_state()})
+    succeed("evaluate", run, *["--checkpoint=2", "--inception=none", "--num_images=6", "--statistics=running"])
+    assert not (run / "results.json").exists()
+    stored = json.loads((run / "results_at_2.json").read_text())
+    assert (stored["iteration"], stored["evaluated_images"], stored["generator"]["statistics"]) == (2, 6, "running")
+
+
+def test_authors_weights_become_a_run_and_files_again(tmp_path):
+    workdir, golden = tmp_path / "run", golden_data.GOLDEN / "golden_cbn.npz"
+    overrides = ("--config.model.channels=2", "--config.variant=released")
+    flags = ("--config=mnist", *overrides, "--released_dir", golden, "--workdir", workdir, "--iteration=9")
+    succeed("import-weights", *flags)
+    assert (load(workdir).config.variant, load(workdir).iteration) == ("released", 9)
+    succeed("export-weights", workdir, "--out", tmp_path / "theirs", "--format=safetensors")
+    before, after = (read_released(path) for path in (golden, tmp_path / "theirs"))
+    assert all(after[name].tobytes() == array.tobytes() for name, array in before.items())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluate {run}/none", "which holds no run"),
+        ("generate {run} --cluster=3", "cluster is 3; allowed: 0 to 2."),
+        ("generate {run} --out={run}", "--out is '{run}', which is not empty"),
+        ("predict {run} {run}/images.npz --copy_to={run}", "--copy_to is '{run}', which is not empty"),
+        ("predict {run} {run}/images.npz --out={run}", "which is a folder; allowed: a file"),
+        ("predict {run} {run}/images.npz --out={run}/images.npz/c", "--out is '{run}/images.npz/c', which cannot be"),
+        ("export {run} --seed=0 --out={run}/new", "--seed is 0; allowed: one of several seeds"),
+        ("statistics digits --inception={run}/none.pth", "the weights of Inception are not at"),
+        ("import-weights --config=mnist --released_dir={run}/none --workdir={run}/new", "and nothing is there"),
+    ],
+)
+def test_mistakes_end_in_one_line(run, line, message, capsys):
+    assert main(line.format(run=run).split()) == 1
+    error = capsys.readouterr().err
+    assert message.format(run=run) in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_other_data_than_that_of_the_run_is_refused(tmp_path, capsys):
     run = make_run(tmp_path / "run")
     facts = json.loads((run / "data.json").read_text())
     (run / "data.json").write_text(json.dumps({**facts, "name": "arrays"}))
-    with pytest.raises(DataError, match="name was 'arrays' and is 'npz:images'"):
-        commands.evaluate(run, display)
-
-
-def test_report(run, display):
-    page = commands.report(run, display)
-    assert page == run / "report.html"
-    text = page.read_text()
-    assert "MPCC on npz:images" in text
-    assert text.count("data:image/") > 10
+    assert main(["evaluate", str(run)]) == 1
+    assert "name was 'arrays' and is 'npz:images'" in capsys.readouterr().err

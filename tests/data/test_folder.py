@@ -1,14 +1,17 @@
-"""Folders of pictures: every kind of file, labels by subfolder, damaged files."""
+"""Folders of pictures as a data set and as new images: every kind of file, labels by subfolder, damaged files."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mpcc_jax.data import load_dataset
+from mpcc_jax.data.folder import read_images
+from mpcc_jax.data.images import as_images
 from mpcc_jax.errors import DataError
-from tests.conftest import tiny_config
+from tests.conftest import SMALL_IMAGES, tiny_config
 
 RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (3, 12, 20, 3)).astype(np.uint8)
 
 
 def picture(height=12, width=10, channels=3):
@@ -23,8 +26,8 @@ def load(folder, **settings):
 
 
 def test_subfolders_are_classes_and_files_come_in_order(tmp_path):
-    colours = {"b/2.png": 20, "a/1.bmp": 10, "b/deep/3.png": 30, "a/0.PNG": 0}
-    for name, level in colours.items():
+    levels = {"b/2.png": 20, "a/1.bmp": 10, "b/deep/3.png": 30, "a/0.PNG": 0}
+    for name, level in levels.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (8, 8), level).save(tmp_path / name)
     (tmp_path / "a" / "notes.txt").write_text("not a picture")
@@ -39,11 +42,8 @@ def test_subfolders_are_classes_and_files_come_in_order(tmp_path):
 
 
 def test_a_flat_folder_of_all_kinds_has_no_labels(tmp_path):
-    picture().save(tmp_path / "colour.png")
-    picture().save(tmp_path / "photo.jpg")
-    picture().save(tmp_path / "photo.jpeg")
-    picture().save(tmp_path / "web.webp")
-    picture().save(tmp_path / "bitmap.bmp")
+    for name in ("colour.png", "photo.jpg", "photo.jpeg", "web.webp", "bitmap.bmp"):
+        picture().save(tmp_path / name)
     picture(channels=1).save(tmp_path / "gray.png")
     picture(channels=4).save(tmp_path / "transparent.png")
     picture().quantize(16).save(tmp_path / "palette.png")
@@ -56,25 +56,22 @@ def test_a_flat_folder_of_all_kinds_has_no_labels(tmp_path):
     assert load(tmp_path, channels=1).images.shape == (10, 8, 8, 1)
 
 
-def test_damaged_pictures_stop_or_are_skipped(tmp_path):
+@pytest.mark.parametrize("cache", [False, True])
+def test_damaged_pictures_stop_or_are_skipped(tmp_path, cache):
+    """What is left keeps its labels, in memory and in the cache."""
+    folder, settings = tmp_path / "pictures", {"cache": cache, "cache_dir": str(tmp_path / "cache")}
     for index in range(6):
-        picture(40, 40).save(tmp_path / f"{index}.png")
-    whole = (tmp_path / "3.png").read_bytes()
-    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "5.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"3.png cannot be read as a picture .*--config.data.skip_bad=True"):
-        load(tmp_path)
-    dataset = load(tmp_path, skip_bad=True)
-    assert len(dataset.images) == 4
-    assert dataset.notes == ("2 unreadable files skipped: 3.png, 5.png",)
-
-
-def test_labels_stay_with_their_pictures_when_some_are_skipped(tmp_path):
-    for name in ("a/0.png", "b/1.png", "b/2.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        picture().save(tmp_path / name)
-    (tmp_path / "b/1.png").write_text("no picture")
-    np.testing.assert_array_equal(load(tmp_path, skip_bad=True).labels, [0, 1])
+        path = folder / "aaabbb"[index] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 40), 10 * index).save(path)
+    (folder / "a" / "1.png").write_bytes((folder / "a" / "1.png").read_bytes()[:60])
+    (folder / "b" / "4.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"1.png cannot be read as a picture .*--config.data.skip_bad=True"):
+        load(folder, **settings)
+    dataset = load(folder, skip_bad=True, **settings)
+    np.testing.assert_array_equal(dataset.images[:, 0, 0, 0], [0, 20, 30, 50])
+    np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1])
+    assert dataset.notes[0] == "2 unreadable files skipped: a/1.png, b/4.png"
 
 
 def test_folders_that_cannot_be_used(tmp_path):
@@ -83,8 +80,8 @@ def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match=r"holds no pictures \(0 other files\); allowed: .png, .jpg"):
         load(tmp_path)
     (tmp_path / "one").mkdir()
-    picture().save(tmp_path / "one" / "a.png")
-    picture().save(tmp_path / "one" / "b.png")
+    for name in ("a.png", "b.png"):
+        picture().save(tmp_path / "one" / name)
     with pytest.raises(DataError, match=r"have the label 'one'.*--config.data.labels=False"):
         load(tmp_path)
     picture().save(tmp_path / "c.png")
@@ -94,3 +91,47 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "none" / "a.png").write_text("no picture")
     with pytest.raises(DataError, match="none of the 1 images"):
         load(tmp_path / "none", skip_bad=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name, image in zip(("z.png", "a.png", "b/x.png"), COLOUR, strict=True):
+        Image.fromarray(image).save(tmp_path / name)
+    return tmp_path
+
+
+def test_images_of_a_folder_or_a_file(folder):
+    (folder / "m.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"m\.png cannot be read as a picture .*--skip_bad"):
+        read_images(folder, (8, 8, 3))
+    files = read_images(folder, (8, 8, 3), skip_bad=True)
+    assert files.names == ["a.png", "b/x.png", "z.png"]
+    assert [name for name, _ in files.skipped] == ["m.png"]
+    np.testing.assert_array_equal(files.images, as_images(COLOUR[[1, 2, 0]], (8, 8, 3)))
+    np.testing.assert_array_equal(np.asarray(files.originals(2)), COLOUR[0])
+    assert read_images(folder / "b", (8, 8, 1)).images.shape == (1, 8, 8, 1), "made gray, as in training"
+    files = read_images(folder / "z.png", (8, 8, 3))
+    assert files.names == ["z.png"]
+    np.testing.assert_array_equal(files.images, as_images(COLOUR[:1], (8, 8, 3)))
+
+
+def test_images_of_an_npz(tmp_path):
+    path = tmp_path / "some.npz"
+    np.savez(path, images=COLOUR, labels=[0, 1, 1])
+    files = read_images(path, (8, 8, 3))
+    assert files.names == ["some.npz[0]", "some.npz[1]", "some.npz[2]"]
+    np.testing.assert_array_equal(files.images, as_images(COLOUR, (8, 8, 3)))
+    np.testing.assert_array_equal(np.asarray(files.originals(2)), COLOUR[2])
+    np.savez(path, images=SMALL_IMAGES / 127.5 - 1.0)  # floats
+    np.testing.assert_array_equal(np.asarray(read_images(path, (8, 8, 1)).originals(3)), SMALL_IMAGES[3, ..., 0])
+
+
+def test_no_images_to_read(tmp_path):
+    with pytest.raises(DataError, match=r"--images is .*; allowed: a folder"):
+        read_images(tmp_path / "missing", (8, 8, 3))
+    with pytest.raises(DataError, match=r"holds no pictures \(0 other files\)"):
+        read_images(tmp_path, (8, 8, 3))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_images(tmp_path, (8, 8, 3), skip_bad=True)

@@ -9,17 +9,17 @@ from mpcc_jax.evaluation.encode import encode_images, standing_statistics
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
 from mpcc_jax.prior import draw_latents
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1)).astype(np.uint8)
+from tests.conftest import SMALL_IMAGES
 
 
 def test_encoding_in_batches_is_encoding_at_once(algorithm, state):
-    model = algorithm.model
-    (mean, log_var), _ = encode(model, state.params, state.buffers, to_float(jnp.asarray(IMAGES)), train=False)
-    membership = log_membership(mean, model.prior.membership_mixture(state.params["prior"]))
-    results = encode_images(model, state, IMAGES, batch_size=3)
-    for actual, expected in zip(results[:3], (mean, log_var, membership), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    model, images = algorithm.model, SMALL_IMAGES[:7]
+    (mean, log_var), _ = encode(model, state.params, state.buffers, to_float(jnp.asarray(images)), train=False)
+    mixture = model.prior.membership_mixture(state.params["prior"])
+    results = encode_images(model, state, images, batch_size=3)
+    expected = (mean, log_var, log_membership(mean, mixture), mixture.log_prob(mean))
+    for actual, value in zip(results, expected, strict=True):
+        np.testing.assert_allclose(actual, value, rtol=1e-5, atol=1e-5)
 
 
 def test_standing_statistics_are_the_mean_over_passes(algorithm, state):

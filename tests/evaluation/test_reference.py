@@ -15,7 +15,7 @@ from mpcc_jax.evaluation.fid import (
     inception_score,
     kernel_distance,
 )
-from mpcc_jax.evaluation.reference import generation_scores, load, measure_reference, save
+from mpcc_jax.evaluation.reference import generation_scores, measure_reference, read_reference, write_reference
 
 RNG = np.random.default_rng(0)
 FEATURES, LOGITS = np.abs(RNG.normal(size=(60, 6))).astype(np.float32), RNG.normal(size=(60, 5)).astype(np.float32)
@@ -27,39 +27,33 @@ PROTOCOL = {**NETWORK, "rounding": "round((x + 1) * 127.5)", "weights": "average
 pytestmark = pytest.mark.filterwarnings("ignore::mpcc_jax.evaluation.fid.FewSamplesWarning")
 
 
-def measured():
-    return measure_reference(FEATURES, LOGITS, REFERENCE_PROTOCOL)
+def measured(**changes):
+    return measure_reference(FEATURES, LOGITS, {**REFERENCE_PROTOCOL, **changes})
 
 
-def scores_of(reference, protocol=PROTOCOL):
-    return generation_scores(GENERATED, THEIR_LOGITS, reference, protocol, np.random.default_rng(1))
+def scores_of(reference):
+    return generation_scores(GENERATED, THEIR_LOGITS, reference, PROTOCOL, np.random.default_rng(1))
 
 
-def test_a_reference_is_what_was_measured():
+def test_a_reference_is_what_was_measured(monkeypatch):
     reference = measured()
     np.testing.assert_allclose(reference.mean, FEATURES.mean(axis=0, dtype=np.float64))
     np.testing.assert_allclose(reference.cov, np.cov(FEATURES.T.astype(np.float64)))
     np.testing.assert_array_equal(reference.features, FEATURES)
     assert reference.inception_score == inception_score(LOGITS)
     assert (reference.count, reference.protocol) == (60, REFERENCE_PROTOCOL)
-
-
-def test_features_for_kid_are_a_fixed_choice_without_repetition(monkeypatch):
     monkeypatch.setattr(module, "MOST_FEATURES", 20)
-    first, again = measured(), measured()
-    np.testing.assert_array_equal(first.features, again.features)
-    rows = {tuple(row) for row in first.features}
+    rows = {tuple(row) for row in measured().features}
     assert len(rows) == 20
     assert rows < {tuple(row) for row in FEATURES}
-    assert first.count == 60
 
 
-@pytest.mark.parametrize("change", [{}, {"features": None}, {"inception_score": None, "count": None}])
+@pytest.mark.parametrize("change", [{}, {"features": None, "inception_score": None, "count": None}])
 def test_stored_and_read_again(tmp_path, change):
     reference = dataclasses.replace(measured(), **change)
-    save(tmp_path / "new" / "digits.npz", reference)
+    write_reference(tmp_path / "new" / "digits.npz", reference)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["digits.npz"]
-    again = load(tmp_path / "new" / "digits.npz")
+    again = read_reference(tmp_path / "new" / "digits.npz")
     for field in dataclasses.fields(reference):
         np.testing.assert_equal(getattr(again, field.name), getattr(reference, field.name), err_msg=field.name)
     assert again.mean.dtype == again.cov.dtype == np.float64
@@ -67,7 +61,7 @@ def test_stored_and_read_again(tmp_path, change):
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "digits.npz"
-    save(path, measured())
+    write_reference(path, measured())
     before = path.read_bytes()
 
     def full_disk(file, **arrays):
@@ -76,19 +70,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(DataError, match="No space left"):
-        save(path, measured())
-    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("digits.npz", before)]
-
-
-def test_other_endings_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"ends in \.npz"):
-        save(tmp_path / "digits.pkl", measured())
+        write_reference(path, measured())
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("digits.npz", before)]
 
 
 def test_published_statistics_are_read_and_say_what_is_unknown(tmp_path):
     ours = measured()
     np.savez(tmp_path / "fid_stats_digits.npz", mu=ours.mean, sigma=ours.cov)
-    reference = load(tmp_path / "fid_stats_digits.npz")
+    reference = read_reference(tmp_path / "fid_stats_digits.npz")
     assert (reference.count, reference.features, reference.inception_score) == (None, None, None)
     assert reference.protocol["origin"] == "as published: count, network and resize are unknown"
     assert reference.protocol["network_sha256"] is reference.protocol["resize"] is None
@@ -108,27 +97,28 @@ def test_published_statistics_are_read_and_say_what_is_unknown(tmp_path):
         ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "not symmetric"),
         ({"mean": np.zeros(3), "cov": np.eye(3), "facts": np.asarray("{")}, "damaged"),
         ({"mean": np.zeros(3), "cov": np.eye(3), "facts": np.asarray("{}")}, "damaged"),
-        ({"mu": np.asarray([object()]), "sigma": np.eye(1)}, "damaged or no .npz of plain arrays"),
+        ({"mu": np.asarray([object()]), "sigma": np.eye(1)}, "damaged"),
     ],
 )
 def test_damaged_statistics_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "stats.npz", **arrays)
     with pytest.raises(DataError, match=message):
-        load(tmp_path / "stats.npz")
+        read_reference(tmp_path / "stats.npz")
 
 
 def test_files_cut_off_or_absent_are_refused(tmp_path):
-    save(tmp_path / "digits.npz", measured())
+    write_reference(tmp_path / "digits.npz", measured())
     (tmp_path / "cut.npz").write_bytes((tmp_path / "digits.npz").read_bytes()[:500])
     with pytest.raises(DataError, match="damaged"):
-        load(tmp_path / "cut.npz")
-    with pytest.raises(DataError, match="no statistics of a reference at"):
-        load(tmp_path / "gone.npz")
+        read_reference(tmp_path / "cut.npz")
+    with pytest.raises(DataError, match=r"gone\.npz"):
+        read_reference(tmp_path / "gone.npz")
 
 
-def test_scores_are_those_of_fidelity_with_the_whole_protocol():
+def test_scores_are_those_of_fid_with_the_whole_protocol():
     reference = measured()
-    scores = scores_of(reference)
+    with pytest.warns(FewSamplesWarning, match="generated images of 40 images"):
+        scores = scores_of(reference)
     mean, cov = feature_moments(GENERATED)
     assert scores["fid"] == frechet_distance(mean, cov, reference.mean, reference.cov)
     kid = kernel_distance(GENERATED, FEATURES, np.random.default_rng(1))
@@ -140,31 +130,7 @@ def test_scores_are_those_of_fidelity_with_the_whole_protocol():
     assert json.loads(json.dumps(scores)) == scores
 
 
-def test_few_generated_images_are_warned_of():
-    reference = measured()
-    with pytest.warns(FewSamplesWarning, match="generated images of 40 images"):
-        scores_of(reference)
-
-
 @pytest.mark.parametrize(("key", "other"), [("resize", "pytorch_fid"), ("network_sha256", "cd" * 32)])
 def test_protocols_that_differ_are_refused_and_named(key, other):
-    reference = measure_reference(FEATURES, LOGITS, {**REFERENCE_PROTOCOL, key: other})
     with pytest.raises(DataError, match=f"{key}={PROTOCOL[key]} .*{key}={other}"):
-        scores_of(reference)
-
-
-@pytest.mark.parametrize("key", ["network", "network_sha256", "resize", "rounding"])
-def test_a_generated_set_must_say_how_it_was_made(key):
-    protocol = {name: value for name, value in PROTOCOL.items() if name != key}
-    with pytest.raises(DataError, match=f"does not say {key};"):
-        scores_of(measured(), protocol)
-
-
-def test_features_that_do_not_fit_are_refused():
-    reference, rng = measured(), np.random.default_rng(0)
-    with pytest.raises(DataError, match="40 rows of features, 39 of logits"):
-        generation_scores(GENERATED, THEIR_LOGITS[:39], reference, PROTOCOL, rng)
-    with pytest.raises(DataError, match="5 features; the reference has 6"):
-        generation_scores(GENERATED[:, :5], THEIR_LOGITS, reference, PROTOCOL, rng)
-    with pytest.raises(DataError, match="60 rows of features, 59 of logits"):
-        measure_reference(FEATURES, LOGITS[:59], REFERENCE_PROTOCOL)
+        scores_of(measured(**{key: other}))

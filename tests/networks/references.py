@@ -1,9 +1,25 @@
-"""XLA's own convolution, and the comparison of two functions with their gradients; in float64."""
+"""Tiny models, XLA's own convolution, and the comparison of two functions with their gradients in float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from mpcc_jax.config import resolve_conventions
+from mpcc_jax.model import build_model
+from tests.conftest import tiny_config
+
+
+def make_model(
+    *, resolution=8, image_channels=1, variant="paper", conditional=False, precision="float32", speed=None, **settings
+):
+    config = tiny_config()
+    config.variant = variant
+    config.data.resolution = resolution
+    config.training.update({"conditional": conditional, "precision": precision})
+    config.model.update(settings)
+    config.speed.update(speed or {})
+    return build_model(config, image_channels, resolve_conventions(config))
 
 
 def arrays(*shapes):

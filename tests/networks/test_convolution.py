@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mpcc_jax.networks.convolution import _gradients_by_xla, _gradients_on_cpu, conv2d
+from mpcc_jax.networks.convolution import THIN, conv2d, kernel_gradient
 from tests.networks.references import arrays, assert_same_function, reference_conv
 
 
@@ -37,15 +37,18 @@ def test_conv2d_inside_a_scan_and_under_vmap():
         assert_same_function(mapped(conv2d), mapped(reference_conv), x, kernels)
 
 
-def test_the_gradients_of_all_platforms_agree():
-    """Tests run on CPU, so the branch of GPU and TPU is called by hand."""
+@pytest.mark.parametrize(("channels", "features"), [(THIN - 1, THIN), (THIN, THIN - 1), (THIN, THIN + 1)])
+@pytest.mark.parametrize(
+    ("size", "padding"), [((3, 3), ((1, 1), (1, 1))), ((2, 2), ((0, 0), (0, 0))), ((2, 3), ((1, 0), (0, 2)))]
+)
+def test_kernel_gradient(size, padding, channels, features):
     with jax.enable_x64(True):
-        padding = ((1, 1), (0, 1))
-        x, kernel, cotangent = arrays((2, 6, 4, 3), (3, 2, 3, 5), (2, 6, 4, 5))
-        by_matmul = _gradients_on_cpu(x, kernel, cotangent, padding=padding)
-        by_xla = _gradients_by_xla(x, kernel, cotangent, padding=padding)
-        for gradient, other in zip(by_matmul, by_xla, strict=True):
-            np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-10)
+        x, kernel = arrays((2, 5, 6, channels), (*size, channels, features))
+        outputs, pullback = jax.vjp(lambda kernel: reference_conv(x, kernel, padding), kernel)
+        (cotangent,) = arrays(outputs.shape)
+        (expected,) = pullback(cotangent)
+        by_matmul = kernel_gradient(x, kernel.shape, padding, cotangent)
+        np.testing.assert_allclose(by_matmul, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("platform", "is_matmul"), [("cpu", True), ("cuda", False), ("tpu", False)])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mpcc_jax.networks.convolution import conv2d
+from mpcc_jax.networks.convolution import conv2d, gradients_of
 from mpcc_jax.networks.resampling import (
-    _gradients_of,
     _pooled_kernel,
     _strided,
     average_pool,
@@ -37,8 +36,8 @@ def test_the_gradients_of_pooling_agree_on_all_platforms():
     with jax.enable_x64(True):
         x, kernel, cotangent = arrays((2, 6, 4, 3), (3, 3, 3, 5), (2, 3, 2, 5))
         for form in (_strided, _pooled_kernel):
-            gradients = _gradients_of(form)(x, kernel, cotangent)
-            expected = _gradients_of(plain_pool)(x, kernel, cotangent)
+            gradients = gradients_of(form)(x, kernel, cotangent)
+            expected = gradients_of(plain_pool)(x, kernel, cotangent)
             for gradient, other in zip(gradients, expected, strict=True):
                 np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-10)
 

@@ -13,8 +13,8 @@ import pytest
 
 from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.networks.rewrites import Rewrites
-from mpcc_jax.training.state import build_algorithm
-from tests.conftest import random_variables, tiny_config
+from tests.conftest import random_variables
+from tests.networks.references import make_model
 
 # What changes a pass; `batched_generator` makes one of several, tests/test_model.py.
 SWITCHES = [field.name for field in dataclasses.fields(Rewrites) if field.name != "batched_generator"]
@@ -25,13 +25,10 @@ def compute(variant, **switches):
 
     16x16, so that generator and discriminator resample twice, and that bilinear upsampling is rewritten too.
     """
-    config = tiny_config()
-    config.variant = variant
-    config.model.latent_dim = 12
-    config.data.resolution = 16
-    config.model.conditioning = "split"
-    config.speed.update(dict.fromkeys(SWITCHES, False) | switches)
-    model = build_algorithm(config, 3).model
+    speed = dict.fromkeys(SWITCHES, False) | switches
+    model = make_model(
+        resolution=16, image_channels=3, variant=variant, speed=speed, conditioning="split", latent_dim=12
+    )
     params, buffers = random_variables(model, np.float64)
     rng = np.random.default_rng(1)
     z, y = rng.normal(size=(8, 12)), rng.integers(0, 3, 8)

@@ -50,7 +50,7 @@ def test_gradient_goes_through_sigma_with_fixed_vectors():
     [
         (SpectralConv(5), jnp.ones((2, 4, 4, 3)), 5),
         (SpectralDense(5), jnp.ones((2, 3)), 5),
-        (SpectralEmbed(5, use_bias=False, num_embeddings=7), jnp.asarray([0, 6]), 7),
+        (SpectralEmbed(5, num_embeddings=7), jnp.asarray([0, 6]), 7),
     ],
 )
 def test_layers_store_u_when_training_only(layer, inputs, sides):

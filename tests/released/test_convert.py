@@ -14,8 +14,10 @@ from mpcc_jax.data.loader import Batch
 from mpcc_jax.errors import WeightsError
 from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.prior import Latents
-from mpcc_jax.released.convert import from_released, to_released
-from mpcc_jax.training.state import assemble_state, build_algorithm
+from mpcc_jax.released import from_released, to_released
+from mpcc_jax.released.convert import released_shapes
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import assemble_state
 from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
 from tests import golden_data
 from tests.conftest import random_variables, tiny_config
@@ -120,7 +122,6 @@ def test_prior(case):
     case.check("out.P_z", z)
     case.check("out.P_logr", log_memberships)
     case.check("out.P_r", jnp.exp(log_memberships))
-    case.check("out.P_mse_norm", membership.typicality(case.z))
     case.check("out.P_logr_of_P_z", losses.log_membership(z, membership))
 
 
@@ -221,49 +222,74 @@ def test_no_key_was_left_out(case):
     assert not left
 
 
-def every_model():
-    for conditioning in CONDITIONINGS:
-        for conditional, share_blocks in ((False, True), (True, False)):
-            config = tiny_config()
-            config.model.update({"conditioning": conditioning, "share_blocks": share_blocks})
-            config.training.conditional = conditional
-            yield build_algorithm(config, 1).model
+def tiny_model(conditional=False, resolution=8, **settings):
+    config = tiny_config()
+    config.data.resolution = resolution
+    config.model.update(settings)
+    config.training.conditional = conditional
+    return build_algorithm(config, 1).model
 
 
-@pytest.mark.parametrize("model", list(every_model()))
-def test_names_round_trip_in_every_mode(model):
-    params, buffers = random_variables(model)
-    tensors = to_released(params, buffers)
-    assert len(tensors) == len(jax.tree.leaves((params, buffers)))
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize(("conditional", "share_blocks"), [(False, True), (True, False)])
+def test_names_round_trip_in_every_mode(conditioning, conditional, share_blocks):
+    model = tiny_model(conditional, conditioning=conditioning, share_blocks=share_blocks)
+    variables = random_variables(model)
+    tensors = to_released(*variables)
+    assert len(tensors) == len(jax.tree.leaves(variables))
     restored = from_released(model, tensors)
-    assert jax.tree.structure(restored) == jax.tree.structure((params, buffers))
-    jax.tree.map(np.testing.assert_array_equal, restored, (params, buffers))
+    assert jax.tree.structure(restored) == jax.tree.structure(variables)
+    jax.tree.map(np.testing.assert_array_equal, restored, variables)
 
 
 def test_names_of_the_hierarchical_generator_and_the_projection():
     """From the golden README: which layers have a u0, and which do not."""
-    config = tiny_config()
-    config.model.conditioning = "split"
-    config.training.conditional = True
-    model = build_algorithm(config, 1).model
-    tensors = to_released(*random_variables(model))
+    shapes = released_shapes(tiny_model(conditional=True, conditioning="split"))
     features, condition = 4, 8 + 4
-    assert tensors["G.blocks.0.0.bn2.gain.weight"].shape == (features, condition)
-    assert tensors["G.blocks.0.0.bn2.gain.u0"].shape == (1, features)
-    assert tensors["G.shared.weight"].shape == (3, 8)
-    assert "G.shared.u0" not in tensors
-    assert tensors["D.embed.weight"].shape == (3, features)
-    assert tensors["D.embed.u0"].shape == (1, 3)
+    assert shapes["G.blocks.0.0.bn2.gain.weight"] == (features, condition)
+    assert shapes["G.blocks.0.0.bn2.gain.u0"] == (1, features)
+    assert shapes["G.shared.weight"] == (3, 8)
+    assert "G.shared.u0" not in shapes
+    assert shapes["D.embed.weight"] == (3, features)
+    assert shapes["D.embed.u0"] == (1, 3)
 
 
-def test_damaged_weights_are_refused_by_name():
-    model = build_algorithm(tiny_config(), 1).model
-    tensors = to_released(*random_variables(model))
+def test_the_golden_file_has_every_tensor_of_their_classes():
+    arrays, meta = golden_data.load("golden_cbn.npz")
+    networks = {name: array.shape for name, array in arrays.items() if name[:2] in ("G.", "D.", "E.", "P.")}
+    assert released_shapes(golden_data.released_algorithm(meta).model) == networks
+
+
+def test_tensors_that_do_not_fit_are_refused_by_name():
+    tensors = to_released(*random_variables(tiny_model()))
     broken = {**tensors, "G.linear.weight": np.zeros((3, 3)), "G.attention.weight": np.zeros(1)}
     del broken["D.linear.u0"]
     with pytest.raises(WeightsError) as error:
-        from_released(model, broken)
-    message = str(error.value)
-    assert "missing: D.linear.u0;" in message
-    assert "wrong shape: G.linear.weight is (3, 3), expected (64, 8);" in message
-    assert "not part of this model: G.attention.weight." in message
+        from_released(tiny_model(), broken)
+    assert str(error.value) == (
+        "The weights do not fit the model: D.linear.u0 (1, 1) is missing; G.linear.weight is (3, 3); expected (64, 8); "
+        "G.attention.weight (1,) does not belong there."
+    )
+    average = {name.replace("G.", "G_ema."): array for name, array in tensors.items() if name.startswith("G.")}
+    from_released(tiny_model(), {**tensors, **average})
+    del average["G_ema.linear.bias"]
+    with pytest.raises(WeightsError, match=r"model: G_ema\.linear\.bias \(64,\) is missing\.$"):
+        from_released(tiny_model(), {**tensors, **average})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "fields"),
+    [
+        ({}, {"channels": 2}, "config.model.channels"),
+        ({}, {"num_clusters": 5, "latent_dim": 6}, "config.model.num_clusters and config.model.latent_dim"),
+        ({}, {"conditioning": "shared"}, "config.model.conditioning"),
+        ({"conditioning": "shared"}, {"conditioning": "split"}, "config.model.conditioning"),
+        ({}, {"share_blocks": False}, "config.model.share_blocks"),
+        ({}, {"conditional": True}, "config.training.conditional"),
+        ({}, {"resolution": 16}, "config.data.resolution"),
+    ],
+)
+def test_likely_fields_are_named(before, now, fields):
+    tensors = to_released(*random_variables(tiny_model(**before)))
+    with pytest.raises(WeightsError, match=rf"probably made with another {fields}\.$"):
+        from_released(tiny_model(**now), tensors)

@@ -9,7 +9,7 @@ def images(*shape, size=8, channels=1, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*shape, size, size, channels)).astype(np.uint8)
 
 
-def few(num_clusters=3, channels=1, size=8, **changes):
+def make_some_findings(num_clusters=3, channels=1, size=8, **changes):
     """What every report needs, and nothing else."""
     fields = {
         "title": "A model",
@@ -22,7 +22,7 @@ def few(num_clusters=3, channels=1, size=8, **changes):
     return Findings(**fields | changes)
 
 
-def all_of_them(num_clusters=3, channels=1, names=("zero", "one", "two"), **changes):
+def make_all_findings(num_clusters=3, channels=1, names=("zero", "one", "two"), **changes):
     """Everything there can be."""
     rng = np.random.default_rng(1)
     mean = 6.0 * rng.normal(size=(num_clusters, 4))
@@ -65,4 +65,4 @@ def all_of_them(num_clusters=3, channels=1, names=("zero", "one", "two"), **chan
         "config": {"seed": 0, "model": {"num_clusters": num_clusters}, "checkpoints": {"every": 1000}},
         "environment": {"device": "a processor", "versions": {"jax": "0.10.2"}},
     }
-    return few(num_clusters, channels, **fields | changes)
+    return make_some_findings(num_clusters, channels, **fields | changes)

@@ -1,4 +1,4 @@
-"""The page: its structure, what it leaves out, what it escapes, and that a browser shows all of it."""
+"""The page: what it shows and leaves out, its structure, what it escapes, and that a browser shows all of it."""
 
 import base64
 import html.parser
@@ -11,25 +11,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcc_jax.report import page, write_page
-from mpcc_jax.report.geometry import Embedding
-from mpcc_jax.report.strips import make_strip
-from tests.report.examples import all_of_them, few, images
+from mpcc_jax.report import latent_maps, page, write_page
+from mpcc_jax.report.images import arrange, make_strip
+from tests.report.examples import images, make_all_findings, make_some_findings
+from tests.report.test_images import decode
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
-)
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 VOID = {"meta", "link", "img", "source", "br", "hr"}
+SECTIONS = ["scores", "generation", "clusters", "confusion", "latents", "reconstructions", "interpolations"]
+SECTIONS += ["outliers", "training", "setup"]
 # Appended to a copy of the page; the report itself has no script.
 PROBE = """<script>addEventListener("load", () => {
-  const wide = [...document.querySelectorAll("body *")].filter(one => one.getBoundingClientRect().right > innerWidth + 1
-    && !one.closest(".scroller"));
-  const broken = [...document.images].filter(one => !one.complete || !one.naturalWidth);
+  const wide = [...document.querySelectorAll("body *")].filter(element =>
+    element.getBoundingClientRect().right > innerWidth + 1 && !element.closest(".scroller"));
+  const broken = [...document.images].filter(image => !image.complete || !image.naturalWidth);
   document.title = JSON.stringify([document.images.length, broken.length, innerWidth,
     document.documentElement.scrollWidth, wide.length, matchMedia("(prefers-color-scheme: dark)").matches]);
 });</script>"""
+# Headless windows have a least width; a frame does not.
+FRAME = """<!DOCTYPE html><html lang="en"><body style="margin:0"><iframe src="probed.html" width="{width}" height="800"
+style="border:0"></iframe><script>onload = () => {{ document.title = frames[0].document.title; }}</script></body>"""
 
 
 class Structure(html.parser.HTMLParser):
@@ -44,20 +46,16 @@ class Structure(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "img":
-            self.images.append(attributes)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
+        self.open += [] if tag in VOID else [tag]
+        self.images += [attributes] if tag == "img" else []
+        self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
         self.links += [attributes[name] for name in ("src", "srcset", "href") if name in attributes]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
+        self.words += [data] if self.open and self.open[-1] != "style" else []
 
     @property
     def text(self):
@@ -65,10 +63,10 @@ class Structure(html.parser.HTMLParser):
 
 
 def render(findings):
-    return page.render_page(findings, page.draw_charts(findings))
+    return page.render_page(findings, page.make_charts(findings))
 
 
-def sections(text):
+def list_sections(text):
     return re.findall(r'<section id="(\w+)">', text)
 
 
@@ -77,72 +75,78 @@ def undrawn():
     """Charts are drawn in tests of their own; here all are one wide picture, and t-SNE is left out."""
 
     def embed(latents, *_):
-        return Embedding(np.asarray(latents)[:, :2], np.arange(len(latents)), None)
+        return latent_maps.Map("tsne", "t-SNE", latents[:, :2], np.arange(len(latents)), None, None)
 
-    uri = make_strip(images(1), 1, 80, "").uri
+    def draw(chart):
+        uri = make_strip(images(1), 1, 80, "").uri
+        return {"title": chart.title, "alt": chart.alt, "light": uri, "dark": uri, "width": 1400, "height": 900}
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mpcc_jax.report.maps.embed", embed)
-        patch.setattr(page, "_themed", lambda chart: page.ThemedPicture(chart.title, chart.alt, uri, uri, 1400, 900))
-        patch.setattr("mpcc_jax.report.figures.save_figure", lambda *_: None)
+        patch.setattr("mpcc_jax.report.latent_maps.embed_latents", embed)
+        patch.setattr("mpcc_jax.report.page._draw_in_themes", draw)
+        patch.setattr("mpcc_jax.report.images.save_figure", lambda *_: None)
         yield
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A whole report, with t-SNE."""
-    folder = tmp_path_factory.mktemp("page") / "made"
+    """The path of a whole report, with t-SNE."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mpcc_jax.report.geometry.DRAWS_IN_ALL", 60)
-        return write_page(all_of_them(), folder)
+        patch.setattr("mpcc_jax.report.latent_maps.DRAWS_IN_ALL", 60)
+        return write_page(make_all_findings(), tmp_path_factory.mktemp("page") / "made")
+
+
+@pytest.fixture(scope="module")
+def hundred(undrawn):
+    """The text of a page with a hundred clusters."""
+    names = tuple(f"a class with a rather long name, number {number}" for number in range(100))
+    return render(make_all_findings(num_clusters=100, channels=3, names=names))
 
 
 def test_structure(written):
     text = written.read_text(encoding="utf-8")
     structure = Structure(text)
-    assert structure.headings[0] == 1
-    assert structure.headings.count(1) == 1
-    assert all(later <= earlier + 1 for earlier, later in zip(structure.headings, structure.headings[1:], strict=False))
+    assert structure.headings[0] == structure.headings.count(1) == 1
+    assert max(np.diff(structure.headings)) == 1
     assert len(structure.images) > 15
     for image in structure.images:
         assert image["alt"].strip()
-        assert int(image["width"]) > 0
-        assert int(image["height"]) > 0
+        assert min(int(image["width"]), int(image["height"])) > 0
     for link in structure.links:
         if link.startswith("#"):
-            assert link[1:] in sections(text)
+            assert link[1:] in list_sections(text)
         elif link != "data:,":
             head, content = link.split(",")
             with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as picture:
                 picture.load()
                 assert head == f"data:image/{picture.format.lower()};base64"
-    without_images = re.sub(r"base64,[\w+/=]+", "", text)
-    assert not re.search(r"https?:|//\w|@import|url\(|<script", without_images)
+    assert not re.search(r"https?:|//\w|@import|url\(|<script", re.sub(r"base64,[\w+/=]+", "", text))
 
 
-def test_every_section_and_number_is_there(written):
+def test_every_section_and_number_is_shown(written):
     text = written.read_text(encoding="utf-8")
-    expected = ["scores", "generation", "clusters", "confusion", "latents", "reconstructions", "interpolations"]
-    assert sections(text) == [*expected, "outliers", "training", "setup"]
+    assert list_sections(text) == SECTIONS
     shown = Structure(text).text
-    for words in ("made up 1.0", "1,797 images", "1,234 iterations", "Own score 3", "not defined", "12.5"):
+    for words in (
+        *("made up 1.0", "1,797 images", "1,234 iterations", "Own score 3", "not defined", "images.real 100"),
+        *("Accuracy, many to one 0.9000 Every cluster", "12.5", "Inception score 2.5000 ± 0.12"),
+        "Less is better. Missing: no features.",
+    ):
         assert words in shown
-    assert "Accuracy, many to one 0.9000 Every cluster" in shown
-    assert "Inception score 2.5000 ± 0.12" in shown
-    assert "Less is better. Missing: no features." in shown
     assert "Kid missing" not in shown
-    assert "images.real 100" in shown
-    assert "checkpoints.every 1000" in shown.split("All 3 settings")[1]
-    assert "checkpoints.every" not in shown.split("All 3 settings")[0]
     assert "tea" not in shown
+    main_settings, all_settings = shown.split("All 3 settings")
+    assert "checkpoints.every 1000" in all_settings
+    assert "checkpoints.every" not in main_settings
 
 
-def test_figures_are_files_of_their_own(written):
+def test_figures_are_files_too(written):
     assert sorted(path.name for path in written.parent.iterdir()) == ["report", "report.html"]
-    names = {path.name for path in (written.parent / "report").iterdir()}
     charts = ["confusion", "curves_adversarial", "curves_logits"]
-    charts += [f"latents_{kind}_{by}" for kind in ("pca", "tsne") for by in ("cluster", "class")]
+    charts += [f"latents_{kind}_{group}" for kind in ("pca", "tsne") for group in ("cluster", "class")]
     sheets = ["clusters", "typical", "atypical", "reconstructions", "interpolations", "outliers"]
-    assert names == {f"{chart}.{kind}" for chart in charts for kind in ("png", "pdf")} | {f"{s}.png" for s in sheets}
+    names = {f"{chart}.{kind}" for chart in charts for kind in ("png", "pdf")} | {f"{sheet}.png" for sheet in sheets}
+    assert {path.name for path in (written.parent / "report").iterdir()} == names
     for path in (written.parent / "report").glob("*.png"):
         with Image.open(path) as picture:
             picture.load()
@@ -150,117 +154,124 @@ def test_figures_are_files_of_their_own(written):
 
 
 def test_page_of_the_least(tmp_path):
-    path = write_page(few(num_clusters=1), tmp_path)
-    structure = Structure(path.read_text(encoding="utf-8"))
-    assert sections(path.read_text()) == ["scores", "clusters", "setup"]
-    assert "1 cluster ·" not in structure.text
+    findings = make_some_findings(num_clusters=1, cluster_sizes=np.zeros(1, int), iteration=None)
+    text = write_page(findings, tmp_path).read_text()
+    structure = Structure(text)
+    assert list_sections(text) == ["scores", "clusters", "setup"]
+    assert "made up 1 cluster Scores" in structure.text
+    assert "0 images, 0.0%" in structure.text
     assert len(structure.images) == 1
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["clusters.png"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "missing"),
+    ("missing", "fields"),
     [
-        (("scores",), {"scores"}),
-        (("generation",), {"generation"}),
-        (("confusion", "class_names", "labels", "majorities"), {"confusion"}),
-        (("latents", "clusters", "labels"), {"latents"}),
-        (("originals", "reconstructions"), {"reconstructions"}),
-        (("interpolations",), {"interpolations"}),
-        (("outliers", "outlier_log_probs"), {"outliers"}),
-        (("history", "config", "environment"), {"training"}),
-        (("typical", "atypical", "prior_mean", "prior_std"), set()),
+        ({"scores", "reconstructions", "interpolations"}, ("scores", "originals", "reconstructions", "interpolations")),
+        ({"generation", "latents"}, ("generation", "latents", "clusters", "labels", "typical", "atypical")),
+        ({"confusion", "training"}, ("confusion", "class_names", "labels", "majorities", "history", "config")),
+        ({"outliers"}, ("outliers", "outlier_log_probs", "prior_mean", "prior_std", "environment")),
     ],
 )
-def test_what_is_absent_has_no_section(undrawn, fields, missing):
+def test_what_is_absent_has_no_section(undrawn, missing, fields):
     empty = {"scores", "history", "config", "environment"}
-    text = render(all_of_them(**{field: {} if field in empty else None for field in fields}))
-    everything = {"scores", "generation", "clusters", "confusion", "latents", "reconstructions", "interpolations"}
-    assert set(sections(text)) == (everything | {"outliers", "training", "setup"}) - missing
+    text = render(make_all_findings(**{field: {} if field in empty else None for field in fields}))
+    assert set(list_sections(text)) == set(SECTIONS) - missing
     Structure(text)
 
 
-def test_latents_without_a_map_are_explained():
-    assert "There is no map" in Structure(render(all_of_them(latents=np.ones((30, 4))))).text
-
-
-def test_empty_cluster(undrawn):
-    nothing = images(0)
-    changes = {
-        "cluster_sizes": np.asarray([0, 5, 5]),
-        "majorities": [None, ("one", 1.0), ("two", 1.0)],
-        "typical": [nothing, images(2), images(2)],
-        "atypical": [nothing, images(2), images(2)],
-    }
-    shown = Structure(render(all_of_them(**changes))).text
-    assert "Cluster 0 0 images, 0.0% no images, no class" in shown
-    assert shown.count("real none") == 2
+def test_latents_without_a_map_are_explained(undrawn):
+    assert "There is no map" in Structure(render(make_all_findings(latents=np.ones((30, 4))))).text
 
 
 def test_names_are_text_and_not_markup(tmp_path, undrawn):
     names = ("<b>&", '"><script>alert(1)</script>', "$x^2$" + 40 * " long")
-    findings = all_of_them(
-        names=names, title="<i>A & B</i>", config={"<u>": "<s>"}, scores={"<em>": 1.0}, environment={"<tt>": "&amp;"}
+    changes = {"config": {"<u>": "<s>"}, "scores": {"<em>": 1.0}, "environment": {"<tt>": "&amp;"}}
+    structure = Structure(
+        write_page(make_all_findings(names=names, title="<i>A & B</i>", **changes), tmp_path).read_text()
     )
-    text = write_page(findings, tmp_path).read_text()
-    structure = Structure(text)
     assert not {"b", "i", "u", "s", "em", "tt", "script"} & set(structure.tags)
     for words in (*map(str.strip, names), "<i>A & B</i>", "<u> <s>", "<em>", "<tt> &amp;"):
         assert words in structure.text
-
-
-@pytest.fixture(scope="module")
-def hundred(undrawn):
-    names = tuple(f"a class with a rather long name, number {number}" for number in range(100))
-    return render(all_of_them(num_clusters=100, channels=3, names=names))
 
 
 def test_a_hundred_clusters(hundred):
     structure = Structure(hundred)
     assert structure.tags.count("article") == 100
     assert "Cluster 99" in structure.text
+    assert max(int(image["width"]) for image in structure.images if image["alt"].startswith("Cluster")) <= 264
     assert len(hundred) < 6e6
 
 
-def browse(tmp_path, text, width, *options):
-    path = tmp_path / "probed.html"
-    path.write_text(text + PROBE, encoding="utf-8")
-    # Headless windows have a least width; a frame does not.
-    frame = tmp_path / "frame.html"
-    script = "onload = () => { document.title = frames[0].document.title; }"
-    frame.write_text(
-        f'<!DOCTYPE html><html lang="en"><body style="margin:0"><iframe src="probed.html" width="{width}" height="800" '
-        f'style="border:0"></iframe><script>{script}</script></body></html>'
+def test_cards_have_sizes_majorities_and_images(undrawn):
+    nothing = images(0)
+    findings = make_all_findings(
+        cluster_sizes=np.asarray([0, 1500, 500]),
+        majorities=[None, ("one", 0.956), ("two", 1.0)],
+        typical=[nothing, images(2), images(3)],
+        atypical=[nothing, images(2), images(2)],
     )
-    command = [
-        CHROMIUM,
-        *OPTIONS,
-        *options,
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--allow-file-access-from-files",
-    ]
-    done = subprocess.run(
-        [*command, "--window-size=1300,900", "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    title = re.search(r"<title>(\[.*?\])</title>", done.stdout)
-    assert title, done.stdout[-500:]
-    return re.findall(r"[\w.]+", title[1])
+    first, second, third = page.make_cards(findings)
+    assert (first.size, first.share, first.bar, first.majority) == ("0", "0.0%", 0.0, None)
+    assert [picture is None for _, picture in first.strips] == [False, True, True]
+    assert (second.size, second.share, second.bar) == ("1,500", "75.0%", 100.0)
+    assert (second.majority, second.majority_share) == ("one", "96%")
+    assert third.bar == pytest.approx(33.3)
+    assert [title for title, _ in second.strips] == ["Generated", "Most typical, real", "Least typical, real"]
+    np.testing.assert_array_equal(decode(second.strips[0][1].uri)[1], arrange(findings.samples[1], 4))
+    np.testing.assert_array_equal(decode(third.strips[1][1].uri)[1], arrange(findings.typical[2], 3))
+    shown = Structure(render(findings)).text
+    assert "Cluster 0 0 images, 0.0% no images, no class" in shown
+    assert shown.count("real none") == 2
+
+
+def test_pairs_lie_above_each_other_and_paths_are_rows():
+    findings = make_all_findings()
+    first, second = page.make_pairs(findings)
+    expected = arrange(np.concatenate([findings.originals[:8], findings.reconstructions[:8]]), 8)
+    np.testing.assert_array_equal(decode(first.uri)[1], expected)
+    assert second.alt == "Real images 9 to 9 above their reconstructions"
+    assert (first.width, second.width) == (7 * 71, 7 * 8)
+    expected = arrange(findings.interpolations.reshape(14, 8, 8, 1), 7)
+    np.testing.assert_array_equal(decode(page.make_paths(findings).uri)[1], expected)
+
+
+def test_outliers_have_their_densities():
+    pictures = page.make_outliers(make_all_findings())
+    assert [density for _, density in pictures] == [f"{page.MINUS}{text}" for text in ("1,234.6", "20.0", "3.0")]
+    assert {picture.width for picture, _ in pictures} == {80}
+
+
+def test_numbers():
+    values = (None, 70000, np.int64(3), 0.0, np.float32(0.25), 12.3456, 1234.56, 0.00012345, float("nan"))
+    texts = "not defined|70,000|3|0.0000|0.2500|12.35|1,234.6|0.0001234|nan"
+    assert "|".join(map(page.show_number, values)) == texts
+    assert page.show_number(-0.0421) == f"{page.MINUS}0.0421"
+
+
+def test_scores_are_explained_in_order():
+    scores = {"my_score": 2, "cluster_entropy": 1.0, "accuracy_many_to_one": 0.5}
+    names = ["nmi", "accuracy_many_to_one", "cluster_entropy", "my_score"]
+    accuracy, entropy, own_score = page.explain_scores(scores, 10, names)
+    assert "Eq. 11" in accuracy.meaning
+    assert entropy.meaning == "In nats; 2.303 if all clusters are of one size."
+    assert own_score == ("My score", "2", "")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-@pytest.mark.parametrize(("width", "options"), [(360, ()), (1200, ("--blink-settings=preferredColorScheme=0",))])
+@pytest.mark.parametrize(("width", "options"), [(360, []), (1200, ["--blink-settings=preferredColorScheme=0"])])
 @pytest.mark.parametrize("many", [False, True])
 def test_a_browser_shows_every_image_and_nothing_sticks_out(tmp_path, written, hundred, width, options, many):
     text = hundred if many else written.read_text(encoding="utf-8")
-    count, broken, inner, scrolled, wide, dark = browse(tmp_path, text, width, *options)
-    assert int(count) == text.count("<img ")
-    assert int(broken) == 0
-    assert int(inner) == width
-    assert int(scrolled) <= width
-    assert int(wide) == 0
-    assert dark == ("true" if options else "false")
+    (tmp_path / "probed.html").write_text(text + PROBE, encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    options = [*options, f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files"]
+    options += ["--enable-logging=stderr", "--window-size=1300,900", "--virtual-time-budget=5000", "--dump-dom"]
+    command = [CHROMIUM, *OPTIONS, *options, (tmp_path / "frame.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    dark = "true" if options[0].startswith("--blink") else "false"
+    measured = re.search(r"<title>\[(.*?)\]</title>", done.stdout)[1].split(",")
+    assert measured[:3] == [str(text.count("<img ")), "0", str(width)]
+    assert int(measured[3]) <= width
+    assert measured[4:] == ["0", dark]

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from mpcc_jax.workdir import settings_of, write_json
+from mpcc_jax.config import settings_of
+from mpcc_jax.workdir import write_json
 from reproduce.runs import FINISHED, Run
 from reproduce.tables import Row, Table
 from tests.conftest import ROOT, tiny_config

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
+from mpcc_jax.config import settings_of
 from mpcc_jax.errors import WorkdirError
-from mpcc_jax.workdir import settings_of
 from reproduce.runs import FAILED, Options, Run, plan_runs, read_commit, read_json, read_records, training_seconds
 from tests.reproduce.examples import make_row, make_table, write_record
 

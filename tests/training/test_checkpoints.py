@@ -72,31 +72,63 @@ def test_the_state_may_be_reused_while_it_is_written(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state, make_state(5))
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
-    save(tmp_path, 10, 20, 30)
-    shutil.rmtree(tmp_path / "30" / "state")
-    for file in (tmp_path / "20" / "state").rglob("*"):
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_kept(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save(folder, 10, 20, 30)
+    shutil.rmtree(folder / "30" / "state")
+    for file in (folder / "20" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    (state, iteration), warnings, _ = restore(tmp_path)
-    assert iteration == 10
+    damaged = files_of(folder / "20")
+    (state, iteration), warnings, found = restore(folder)
+    assert (iteration, found) == (10, [10])
     jax.tree.map(np.testing.assert_array_equal, state, make_state(10))
-    assert [warning.split(" (")[0] for warning in warnings] == [
+    assert [text.split(" (")[0] for text in warnings if "cannot be read" in text] == [
         "the checkpoint of iteration 30 cannot be read",
         "the checkpoint of iteration 20 cannot be read",
     ]
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.forget_after(10)
-    checkpoints.save(make_state(20), 20, {})
-    checkpoints.close()
-    assert restore(tmp_path)[0][1] == 20
+    assert files_of(tmp_path / "checkpoints_unreadable" / "20") == damaged
+    save(folder, 20)
+    assert restore(folder)[0][1] == 20
 
 
-def test_only_damaged_checkpoints_are_an_error(tmp_path):
+def test_only_damaged_checkpoints_are_an_error_and_stay(tmp_path):
     save(tmp_path, 10)
     shutil.rmtree(tmp_path / "10" / "state")
-    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[10\] in .* can be read"):
+    with pytest.raises(
+        CheckpointError, match=r"none of the checkpoints \[10\] in .* can be read\. Nothing was changed"
+    ):
         restore(tmp_path)
+    assert (tmp_path / "10").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), PermissionError(13, "denied"), OSError(5, "I/O error")])
+def test_what_is_not_damage_stops_and_changes_nothing(tmp_path, monkeypatch, error):
+    save(tmp_path, 10, 20)
+    before = files_of(tmp_path)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Checkpoints, "_read", fail)
+    with pytest.raises(CheckpointError, match=r"iteration 20 in .* could not be read now .* Nothing was changed"):
+        restore(tmp_path)
+    assert files_of(tmp_path) == before
+
+
+def test_another_model_is_refused_and_nothing_is_moved(tmp_path):
+    save(tmp_path, 10, 20)
+    checkpoints = Checkpoints(tmp_path)
+    other = abstract({**make_state(0), "weights": jnp.zeros((20, 31))})
+    message = r"iteration 20 in .* is of another model: weights is \(20, 30\) there and \(20, 31\) in this one"
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.restore(other, pytest.fail)
+    assert checkpoints.iterations == [10, 20]
+    checkpoints.close()
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
@@ -132,7 +164,8 @@ def test_a_full_disk_stops_with_a_message_and_leaves_the_earlier_ones(tmp_path):
     script = """
         import pathlib, resource, sys
         import jax.numpy as jnp
-        from mpcc_jax.training.checkpoints import CheckpointError, Checkpoints
+        from mpcc_jax.errors import CheckpointError
+        from mpcc_jax.training.checkpoints import Checkpoints
         checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
         checkpoints.save({"weights": jnp.arange(100.0)}, 10, {})
         checkpoints._manager.wait_until_finished()

@@ -1,4 +1,4 @@
-"""Two real processes on this machine: the training of one, each other's checkpoints, and what keeps them apart."""
+"""Two real processes on this machine: the training of one, its checkpoint, and what keeps them apart."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ from tests.processes import finish, launch, read_checkpoint, start
 SETTINGS = {
     "model.channels": 1,
     "training.batch_size": 8,
-    "training.iterations": 6,
+    "training.iterations": 2,
     "training.iterations_per_call": 2,
     "evaluation.samples_per_cluster": 2,
     "evaluation.num_images": 100,
@@ -41,59 +41,37 @@ def start_two_by_slurm(*arguments):
     """Two processes that SLURM would have started: jax finds out the rest."""
     job = {"SLURM_JOB_ID": str(free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
     ids = [{"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)} for number in range(2)]
-    return [start(*arguments, **DOUBLE, **job, **one) for one in ids]
+    return [start(*arguments, **DOUBLE, **job, **variables) for variables in ids]
 
 
-def assert_same_end(one, other):
-    (iteration, tree), (expected_iteration, expected) = read_checkpoint(one), read_checkpoint(other)
-    assert iteration == expected_iteration
-    assert_trees_close(tree, expected, rtol=1e-6, atol=1e-9)
-
-
-def assert_ended_well(processes):
-    runs = [finish(process) for process in processes]
-    for run in runs:
-        assert run.returncode == 0, run.stderr
-    assert "2 processes" in runs[0].stdout
-    assert "accuracy" in runs[0].stdout
-    # The second one writes nothing of its own; gloo greets.
-    assert all(line.startswith("[Gloo]") for line in runs[1].stdout.splitlines())
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The workdirs of a run by one process and by two."""
-    folder = tmp_path_factory.mktemp("runs")
-    alone = start("--workdir", str(folder / "one"), *OVERRIDES, **DOUBLE)
-    assert_ended_well(start_two("--workdir", str(folder / "two"), *OVERRIDES))
-    assert finish(alone).returncode == 0
-    return folder
-
-
-def test_two_processes_train_what_one_does(runs):
-    assert_same_end(runs / "two", runs / "one")
-
-
-def test_checkpoints_go_from_two_processes_to_one_and_back(runs):
-    """Two, streaming, go on with what one wrote until SIGTERM reaches one of them; one goes on with what two wrote."""
-    endless = ["--config.training.iterations=100000", "--resume=override", "--config.data.placement=stream"]
-    processes = start_two_by_slurm("--workdir", str(runs / "one"), *OVERRIDES, *endless)
-    log, deadline = runs / "one" / "metrics.jsonl", time.monotonic() + 900
-    while '"iteration": 8' not in log.read_text():
+def test_two_processes_train_what_one_does(tmp_path):
+    """Two, streaming, until SIGTERM reaches the second; one goes on with their checkpoint, and ends as one alone."""
+    alone = start("--workdir", str(tmp_path / "one"), *OVERRIDES, **DOUBLE)
+    endless = ["--config.training.iterations=100000", "--config.data.placement=stream"]
+    processes = start_two_by_slurm("--workdir", str(tmp_path / "two"), *OVERRIDES, *endless)
+    log, deadline = tmp_path / "two" / "metrics.jsonl", time.monotonic() + 900
+    while not log.exists() or '"iteration": 4' not in log.read_text():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        assert processes[0].poll() is None, finish(processes[0]).stderr
+        time.sleep(0.02)
     processes[1].send_signal(signal.SIGTERM)
     first, second = (finish(process) for process in processes)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "2 processes" in first.stdout
     assert "stopped by SIGTERM after" in first.stdout
-
-    reached, _ = read_checkpoint(runs / "one")
-    assert reached >= 8
-    longer = [f"--config.training.iterations={reached}", "--resume=override"]
-    alone = launch("--workdir", str(runs / "two"), *OVERRIDES, *longer, **DOUBLE)
-    assert alone.returncode == 0, alone.stderr
-    assert "after 6 iterations" in alone.stdout
-    assert_same_end(runs / "one", runs / "two")
+    # The second one writes nothing of its own; gloo greets.
+    assert all(line.startswith("[Gloo]") for line in second.stdout.splitlines())
+    reached, _ = read_checkpoint(tmp_path / "two")
+    assert finish(alone).returncode == 0
+    longer = [f"--config.training.iterations={reached + 2}"]
+    ends = [launch("--workdir", str(tmp_path / name), *OVERRIDES, *longer, **DOUBLE) for name in ("one", "two")]
+    for end, start_iteration in zip(ends, (2, reached), strict=True):
+        assert end.returncode == 0, end.stderr
+        assert f"after {start_iteration} iterations" in end.stdout
+        assert "accuracy" in end.stdout
+    (iteration, tree), (expected_iteration, expected) = (read_checkpoint(tmp_path / name) for name in ("two", "one"))
+    assert iteration == expected_iteration == reached + 2
+    assert_trees_close(tree, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_processes_that_disagree_end_with_what_differs(tmp_path):

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.training.checkpoints import Checkpoints
-from mpcc_jax.training.sharding import make_layout, member, on_one_device
+from mpcc_jax.training.sharding import make_layout, on_one_device, select_seed
 from mpcc_jax.training.state import abstract_state, assemble_state
 from mpcc_jax.training.steps import compile_train_iterations
 from tests.conftest import SMALL_IMAGES, assert_trees_close, layout_of, random_variables, tiny_algorithm, tiny_config
@@ -64,7 +64,7 @@ def test_seeds_at_once_are_the_runs_of_each(num_seeds, devices):
     together = train_in_double(layout_of(devices, num_seeds), tuple(range(num_seeds)))
     for seed in range(num_seeds):
         alone = train_in_double(layout_of(), (seed,))
-        assert_same_run(member(together[:2], seed), alone)
+        assert_same_run(select_seed(together[:2], seed), alone)
     local = on_one_device(together[0], layout_of(devices, num_seeds))
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(local)} == {1}
 
@@ -85,25 +85,37 @@ def test_a_checkpoint_restores_on_other_devices(tmp_path):
         assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {2}
 
 
-def test_seeds_go_over_devices_as_far_as_both_divide():
-    def axes(devices, num_seeds, batch_size=8):
-        return dict(layout_of(devices, num_seeds, batch_size).mesh.shape)
+@pytest.mark.parametrize(
+    ("devices", "num_seeds", "batch_size", "seed_axis", "batch_axis"),
+    [
+        (1, 1, 8, 1, 1),
+        (4, 1, 8, 1, 4),
+        (4, 2, 8, 2, 2),
+        (4, 8, 1, 4, 1),
+        (4, 3, 8, 1, 4),
+        (4, 1, 50, 1, 2),
+        (4, 6, 5, 3, 1),
+    ],
+)
+def test_divisors_of_seeds_and_batch_that_use_most_devices(devices, num_seeds, batch_size, seed_axis, batch_axis):
+    layout = layout_of(devices, num_seeds, batch_size)
+    assert dict(layout.mesh.shape) == {"seed": seed_axis, "batch": batch_axis}
+    assert bool(layout.advice) == (seed_axis * batch_axis < devices)
 
-    assert axes(1, 1) == {"seed": 1, "batch": 1}
-    assert axes(4, 1) == {"seed": 1, "batch": 4}
-    assert axes(4, 2) == {"seed": 2, "batch": 2}
-    assert axes(4, 8, batch_size=1) == {"seed": 4, "batch": 1}
-    assert axes(4, 3) == {"seed": 1, "batch": 4}
 
-
-def test_devices_that_cannot_be_used():
+def test_idle_devices_and_devices_that_are_not_there():
+    assert "batch_size 48 or 52, or config.num_seeds 4" in layout_of(4, 1, 50).advice
     config = tiny_config()
-    config.training.batch_size, config.mesh.devices = 6, 0
-    message = r"batch_size is 6; allowed: a multiple of 4, .* Set it to 8, or use fewer .*--config.mesh.devices=3\."
-    with pytest.raises(ConfigError, match=message):
-        make_layout(config)
     config.mesh.devices = 5
     with pytest.raises(ConfigError, match=r"config.mesh.devices is 5; allowed: 1 to 4, the devices of this machine"):
         make_layout(config)
-    config.mesh.devices = 2
-    assert make_layout(config).mesh.size == 2
+
+
+def test_several_hosts_must_use_all_their_devices(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    config = tiny_config()
+    config.mesh.devices, config.training.batch_size = 0, 50
+    with pytest.raises(
+        ConfigError, match=r"50, which 4 devices of 2 processes cannot share\. Set .*48 or 52.*2 devices"
+    ):
+        make_layout(config)

@@ -1,4 +1,4 @@
-"""A whole run in this process: pictures without labels, streamed, and arrays from Python."""
+"""A whole run in this process: pictures without labels, streamed; arrays from Python; several seeds."""
 
 import io
 import json
@@ -10,16 +10,22 @@ from rich.console import Console
 
 from mpcc_jax.console import Display
 from mpcc_jax.data import from_arrays
-from mpcc_jax.errors import ConfigError, WorkdirError
+from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
+from mpcc_jax.trained_model import load
 from mpcc_jax.training.export_seed import export_seed
-from mpcc_jax.training.train import load, prepare, train
-from tests.conftest import tiny_config
+from mpcc_jax.training.train import next_stop, prepare, train
+from tests.conftest import SMALL_IMAGES, tiny_config
+from tests.trained import make_run, tiny_dataset, trained_config
 
 RNG = np.random.default_rng(0)
 
 
 def quiet():
     return Display(Console(file=io.StringIO(), width=200))
+
+
+def printed(display):
+    return display.console.file.getvalue()
 
 
 @pytest.fixture
@@ -30,95 +36,115 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_pictures_without_labels_streamed_from_the_cache(folder, tmp_path):
-    config = tiny_config()
+def contents(workdir):
+    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
+def test_pictures_without_labels_streamed_and_trained_further(folder, tmp_path):
+    config, workdir = tiny_config(), tmp_path / "run"
     config.data.update({"name": f"folder:{folder}", "cache_dir": str(tmp_path / "cache"), "placement": "stream"})
     display = quiet()
-    _, state, results = train(config, tmp_path / "run", display)
-    assert int(state.iteration) == 4
+    results = train(config, workdir, display=display)
     assert "accuracy_many_to_one" not in results
     assert results["evaluated_images"] == sum(results["cluster_sizes"]) == 20
-    printed = display.console.file.getvalue()
+    assert json.loads((workdir / "results.json").read_text()) == results
     for text in ("20 of 8x8x1 uint8", "no labels", "streamed from disk", "cluster entropy", "prepared copy in"):
-        assert text in printed
-    assert "accuracy" not in printed
-    facts = json.loads((tmp_path / "run" / "data.json").read_text())
+        assert text in printed(display)
+    assert "accuracy" not in printed(display)
+    facts = json.loads((workdir / "data.json").read_text())
     assert (facts["name"], facts["count"], facts["labels"]) == ("folder:pictures", 20, None)
-    with Image.open(tmp_path / "run" / "data.png") as picture:
+    with Image.open(workdir / "data.png") as picture:
         picture.verify()
 
+    before, display = contents(workdir), quiet()
+    assert train(config, workdir, display=display) == results
+    assert contents(workdir) == before, "a finished run is left as it is"
+    assert "finished already" in printed(display)
 
-def test_arrays_from_python_stand_for_the_configured_data():
-    dataset = from_arrays(RNG.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8), np.arange(20) % 2, name="mine")
-    config = tiny_config()
-    config.data.name = "is not looked at"
-    assert load(config, quiet(), dataset)[0] is dataset
-    config.training.conditional = True
-    with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 2"):
-        load(config, quiet(), dataset)
+    config.training.iterations = 5
+    results = train(config, workdir, display=quiet())
+    assert (results["iterations"], results["resumed_at"]) == (5, 4)
+    before, config.training.iterations = contents(workdir), 3
+    with pytest.raises(ConfigError, match=r"has trained 5 iterations, and config.training.iterations is 3; allowed: 5"):
+        train(config, workdir, display=quiet())
+    assert contents(workdir) == before
 
 
-def test_arrays_of_another_size_are_refused_before_anything_is_written(tmp_path):
+def test_another_model_does_not_ruin_a_run(tmp_path):
+    workdir, config = make_run(tmp_path / "run"), trained_config()
+    before = contents(workdir)
+    config.model.num_clusters, config.training.iterations = 4, 8
+    with pytest.raises(ConfigError, match=r"config.model.num_clusters was 3 and is 4"):
+        train(config, workdir, tiny_dataset(), display=quiet())
+    with pytest.raises(CheckpointError, match=r"is of another model: "):
+        train(config, workdir, tiny_dataset(), override=True, display=quiet())
+    assert contents(workdir) == before
+
+
+def test_data_that_does_not_fit_is_refused_before_anything_is_written(folder, tmp_path):
     dataset = from_arrays(RNG.integers(0, 256, (20, 16, 16, 1)).astype(np.uint8))
     with pytest.raises(ConfigError, match=r"config.data.resolution is 8; allowed: 16.*from_arrays resizes"):
-        train(tiny_config(), tmp_path / "run", quiet(), dataset)
-    assert not (tmp_path / "run").exists()
-
-
-def test_preparing_fills_the_cache_and_trains_nothing(folder, tmp_path):
+        train(tiny_config(), tmp_path / "run", dataset, display=quiet())
     config = tiny_config()
-    config.data.update({"name": f"folder:{folder}", "cache_dir": str(tmp_path / "cache")})
-    display = quiet()
-    prepare(config, display)
-    assert "20 of 8x8x1 uint8" in display.console.file.getvalue()
-    assert len(list((tmp_path / "cache" / "folder_pictures").iterdir())) == 1
-
-
-def test_fewer_pictures_than_a_batch(folder, tmp_path):
+    config.training.conditional = True
+    with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 2"):
+        train(config, tmp_path / "run", from_arrays(SMALL_IMAGES, np.arange(20) % 2), display=quiet())
     config = tiny_config()
     config.data.update({"name": f"folder:{folder}", "cache": False})
     config.training.batch_size = 21
     with pytest.raises(ConfigError, match=r"config.training.batch_size is 21; allowed: at most 20"):
-        train(config, tmp_path / "run", quiet())
+        train(config, tmp_path / "run", display=quiet())
+    assert not (tmp_path / "run").exists()
 
 
-def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path, capsys):
+def test_preparing_fills_the_cache_and_trains_nothing(folder, tmp_path):
+    config, display = tiny_config(), quiet()
+    config.data.update({"name": f"folder:{folder}", "cache_dir": str(tmp_path / "cache")})
+    prepare(config, display)
+    assert "20 of 8x8x1 uint8" in printed(display)
+    assert len(list((tmp_path / "cache" / "folder_pictures").iterdir())) == 1
+
+
+def test_where_training_pauses():
+    assert next_stop(0, 100, 0, 30) == 30
+    assert next_stop(30, 100, 45, 30) == 45
+    assert next_stop(90, 100, 45, 30) == 100
+
+
+def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
     """Two seeds for two iterations; one of them goes on alone, and a third run starts from its weights."""
     dataset = from_arrays(RNG.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), np.arange(40) % 3)
-    config, display = tiny_config(), quiet()
+    config, display, two = tiny_config(), quiet(), tmp_path / "two"
     config.num_seeds, config.seed, config.training.iterations = 2, 5, 2
     config.evaluation.update({"every": 1, "samples_per_cluster": 2})
     config.checkpoints.best = "mean_confidence"
-    _, state, results = train(config, tmp_path / "two", display, dataset)
+    results = train(config, two, dataset, display=display)
     assert [scores["seed"] for scores in results["members"]] == [5, 6]
     accuracies = [scores["accuracy_many_to_one"] for scores in results["members"]]
     assert results["mean"]["accuracy_many_to_one"] == pytest.approx(np.mean(accuracies))
     assert results["sd"]["accuracy_many_to_one"] == pytest.approx(np.std(accuracies, ddof=1))
     assert results["best_checkpoint"] in (1, 2)
-    assert json.loads((tmp_path / "two" / "results.json").read_text()) == results
-    assert "±" in display.console.file.getvalue()
-    lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert json.loads((two / "results.json").read_text()) == results
+    assert json.loads((two / "seed_6" / "results.json").read_text())["accuracy_many_to_one"] == accuracies[1]
+    assert "±" in printed(display)
+    lines = [json.loads(line) for line in (two / "metrics.jsonl").read_text().splitlines()]
     assert [(line["iteration"], line["seed"]) for line in lines if "generator_loss" in line] == [(2, 5), (2, 6)]
     for name in ("seed_5/clusters.png", "seed_6/reconstructions.png", "tensorboard/seed_6"):
-        assert (tmp_path / "two" / name).exists()
+        assert (two / name).exists()
 
     with pytest.raises(ConfigError, match=r"--seed is 7; allowed: one of several seeds of .* which has \[5, 6\]"):
-        export_seed(tmp_path / "two", 7, tmp_path / "six")
+        export_seed(two, 7, tmp_path / "six")
     with pytest.raises(WorkdirError, match="which is not empty"):
-        export_seed(tmp_path / "two", 6, tmp_path)
-    export_seed(tmp_path / "two", 6, tmp_path / "six")
-    assert "seed 6 of" in capsys.readouterr().out
+        export_seed(two, 6, tmp_path)
+    assert export_seed(two, 6, tmp_path / "six") == 2
     alone = tiny_config()
     alone.seed = 6
     alone.evaluation.update({"every": 1, "samples_per_cluster": 2})
-    _, further, results = train(alone, tmp_path / "six", quiet(), dataset, override=True)
-    assert (int(further.iteration), results["resumed_at"], results["seed"]) == (4, 2, 6)
-
-    alone.training.iterations = 2
-    display = quiet()
-    _, started, _ = train(alone, tmp_path / "third", display, dataset, init_from=tmp_path / "six")
-    assert "weights from" in display.console.file.getvalue()
+    results = train(alone, tmp_path / "six", dataset, display=quiet())
+    assert (results["iterations"], results["resumed_at"], results["seed"]) == (4, 2, 6)
+    display, alone.training.iterations = quiet(), 2
+    train(alone, tmp_path / "third", dataset, init_from=tmp_path / "six", display=display)
+    assert "weights from" in printed(display)
     # Two steps of Adam away, where a fresh start would be 0.02 away.
-    one, other = (x.params["generator"]["linear"]["kernel"] for x in (started, further))
-    np.testing.assert_allclose(one, other, atol=2e-3)
-    np.testing.assert_array_equal(np.shape(state.iteration), (2,))
+    kernels = [load(tmp_path / name).weights.params["generator"]["linear"]["kernel"] for name in ("third", "six")]
+    np.testing.assert_allclose(*kernels, atol=2e-3)
