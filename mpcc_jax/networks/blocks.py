@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, ArrayLike, Float, Num
+from jaxtyping import Array, Float, Num
 
 from mpcc_jax.networks.architecture import Stage
 from mpcc_jax.networks.resampling import SMALLEST_BILINEAR, average_pool, conv2d_average_pool, upsample, upsample_conv2d
@@ -30,7 +30,7 @@ class GeneratorBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], condition: Num[ArrayLike, "B ..."], train: bool
+        self, x: Float[Array, "B H W C"], condition: Num[Array, "B ..."], train: bool
     ) -> Float[Array, "B H_out W_out F"]:
         """Computes features; `condition` is the input of `norm`."""
 
@@ -62,7 +62,7 @@ class DiscriminatorBlock(nn.Module):
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
         """Computes features."""
 
         def pool(x):
@@ -80,7 +80,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 def apply_discriminator_blocks(
-    network: nn.Module, stages: tuple[Stage, ...], x: Float[ArrayLike, "B H W C"], train: bool, sees_image: bool = False
+    network: nn.Module, stages: tuple[Stage, ...], x: Float[Array, "B H W C"], train: bool, sees_image: bool = False
 ) -> Float[Array, "B H_out W_out F"]:
     """Computes features by the blocks of a trunk or head; its `channels`, `conv` and `rewrites` are used."""
     for i, stage in enumerate(stages):

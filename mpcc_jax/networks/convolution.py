@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros (before, after) each spatial axis
 
@@ -22,7 +22,7 @@ THIN = 8
 
 
 def convolve(
-    x: Float[ArrayLike, "B H W C"], kernel: Float[ArrayLike, "h w C F"], padding: Padding, stride: int = 1
+    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding, stride: int = 1
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates with the gradients that XLA derives."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -60,19 +60,19 @@ def separable_convolve(padding: Padding, stride: int = 1) -> Callable[[Array, Ar
     return separable
 
 
-def _shift(x: ArrayLike, rows: int, columns: int, height: int, width: int) -> Array:
+def _shift(x: Array, rows: int, columns: int, height: int, width: int) -> Array:
     """Of x [B, H, W, C] what lies from (rows, columns) on, as [B, height, width, C]; else zeros."""
     config = [(0, 0, 0), (-rows, height - x.shape[1] + rows, 0), (-columns, width - x.shape[2] + columns, 0), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def _contract(a: ArrayLike, b: ArrayLike) -> Array:
+def _contract(a: Array, b: Array) -> Array:
     """Sum over all axes but the last: [..., C] and [..., F] to [C, F]."""
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
 
 
 def kernel_gradient(
-    x: Float[ArrayLike, "B H W C"],
+    x: Float[Array, "B H W C"],
     kernel_shape: tuple[int, int, int, int],
     padding: Padding,
     cotangent: Float[Array, "B H_out W_out F"],
@@ -108,11 +108,11 @@ def _gradients_on_cpu(x: Array, kernel: Array, cotangent: Array, *, padding: Pad
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _differentiable_convolve(x: ArrayLike, kernel: ArrayLike, padding: Padding) -> Array:
+def _differentiable_convolve(x: Array, kernel: Array, padding: Padding) -> Array:
     return separable_convolve(padding)(x, kernel)
 
 
-def _forward(x: ArrayLike, kernel: ArrayLike, padding: Padding) -> tuple[Array, tuple[ArrayLike, ArrayLike]]:
+def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
     return separable_convolve(padding)(x, kernel), (x, kernel)
 
 
@@ -129,7 +129,7 @@ _differentiable_convolve.defvjp(_forward, _backward)
 
 
 def conv2d(
-    x: Float[ArrayLike, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
+    x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"], padding: Padding | None = None
 ) -> Float[Array, "B H_out W_out F"]:
     """Cross-correlates images with stride 1; without `padding` height and width stay (odd h and w)."""
     if kernel.shape[:2] == (1, 1):

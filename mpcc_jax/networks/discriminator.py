@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.networks.blocks import apply_discriminator_blocks
@@ -22,7 +22,7 @@ class Trunk(nn.Module):
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
         """Computes the features of images."""
         return apply_discriminator_blocks(self, ARCHITECTURES[self.resolution].trunk, x, train, sees_image=True)
 
@@ -40,7 +40,7 @@ class DiscriminatorHead(nn.Module):
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], y: Int[ArrayLike, " B"], train: bool) -> Float[Array, " B"]:
+    def __call__(self, x: Float[Array, "B H W C"], y: Int[Array, " B"], train: bool) -> Float[Array, " B"]:
         """Scores features; only the projection reads y."""
         x = apply_discriminator_blocks(self, ARCHITECTURES[self.resolution].discriminator, x, train)
         h = jnp.sum(at_least_float32(nn.relu(x)), axis=(1, 2))

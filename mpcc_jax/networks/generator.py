@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.networks.blocks import GeneratorBlock
@@ -35,9 +35,7 @@ class Generator(nn.Module):
     standardize: Callable[..., nn.Module] = Standardize
     rewrites: Rewrites = Rewrites()
 
-    def _split_inputs(
-        self, z: ArrayLike, y: ArrayLike, num_blocks: int, train: bool
-    ) -> tuple[ArrayLike, list[ArrayLike]]:
+    def _split_inputs(self, z: Array, y: Array, num_blocks: int, train: bool) -> tuple[Array, list[Array]]:
         """The input of the first layer, and one condition per block."""
         if self.conditioning == "conditional":
             return z, [y] * num_blocks
@@ -48,7 +46,7 @@ class Generator(nn.Module):
         return chunks[0], [jnp.concatenate([embedded, chunk], axis=-1) for chunk in chunks[1:]]
 
     @nn.compact
-    def __call__(self, z: Float[ArrayLike, "B J"], y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B H W C"]:
+    def __call__(self, z: Float[Array, "B J"], y: Int[Array, " B"], train: bool) -> Float[Array, "B H W C"]:
         """Decodes latents."""
         plan = ARCHITECTURES[self.resolution]
         first, conditions = self._split_inputs(z, y, len(plan.generator), train)

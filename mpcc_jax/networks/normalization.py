@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
 from mpcc_jax.networks.precision import at_least_float32
 
@@ -29,7 +29,7 @@ class Standardize(nn.Module):
         return value if self.axis_name is None else lax.pmean(value, self.axis_name)
 
     @nn.compact
-    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
         """Standardizes features, in float32 or more."""
         x, channels = at_least_float32(x), x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(channels))
@@ -53,7 +53,7 @@ class BatchNorm(nn.Module):
     standardize: Callable[..., nn.Module] = Standardize
 
     @nn.compact
-    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
         """Normalises features."""
         gain = self.param("gain", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
@@ -68,7 +68,7 @@ class ConditionalBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[ArrayLike, "B H W C"], condition: Num[ArrayLike, "B ..."], train: bool
+        self, x: Float[Array, "B H W C"], condition: Num[Array, "B ..."], train: bool
     ) -> Float[Array, "B H W C"]:
         """Normalises features."""
         gain = 1.0 + self.project(features=x.shape[-1], name="gain")(condition, train)
@@ -84,7 +84,7 @@ class LabelEmbed(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B F"]:
+    def __call__(self, y: Int[Array, " B"], train: bool) -> Float[Array, "B F"]:
         """Looks up rows; `train` makes no difference."""
         del train
         table = self.param("embedding", nn.initializers.normal(0.02), (self.num_embeddings, self.features))

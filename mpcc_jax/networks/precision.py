@@ -5,7 +5,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,6 @@ PRECISIONS = {
 }
 
 
-def at_least_float32(x: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Casts to float32 what has fewer bits."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

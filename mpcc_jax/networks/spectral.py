@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from mpcc_jax.networks.convolution import conv2d
 
@@ -88,7 +88,7 @@ class SpectralLayer(nn.Module):
             u.value, stored_sigma.value = new_u, jax.lax.stop_gradient(sigma)
         return self.rounded(kernel)
 
-    def rounded(self, x: Float[ArrayLike, "..."]) -> Float[ArrayLike, "..."]:
+    def rounded(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """Casts to `dtype`."""
         return x if self.dtype is None else x.astype(self.dtype)
 
@@ -110,7 +110,7 @@ class SpectralConv(SpectralLayer):
     convolve: Callable[[Array, Array], Array] = conv2d  # or that and the resampling around it in one
 
     @nn.compact
-    def __call__(self, x: Float[ArrayLike, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H_out W_out F"]:
         """Convolves images."""
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features))
         return self.biased(self.convolve(self.rounded(x), self.normalised(kernel, train)), kernel[..., 0].size)
@@ -133,7 +133,7 @@ class SpectralEmbed(SpectralLayer):
     num_embeddings: int = 1
 
     @nn.compact
-    def __call__(self, y: Int[ArrayLike, " B"], train: bool) -> Float[Array, "B F"]:
+    def __call__(self, y: Int[Array, " B"], train: bool) -> Float[Array, "B F"]:
         """Looks up rows."""
         table = self.param("embedding", KERNEL_INIT, (self.num_embeddings, self.features))
         return self.biased(self.normalised(table.T, train).T[y], self.num_embeddings)

@@ -9,13 +9,14 @@ import numpy as np
 from mpcc_jax.networks.normalization import BatchNorm, ConditionalBatchNorm, LabelEmbed, Standardize
 
 X = np.random.default_rng(0).normal(3.0, 2.0, size=(4, 3, 3, 5)).astype(np.float32)
+IMAGES = jnp.asarray(X)
 
 
 def test_training_normalises_by_the_batch_and_stores_unbiased_variance():
     layer = Standardize(momentum=0.1, epsilon=1e-5)
-    variables = layer.init(jax.random.key(0), X, True)
+    variables = layer.init(jax.random.key(0), IMAGES, True)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], 0.0)
-    outputs, advanced = layer.apply(variables, X, True, mutable=["batch_stats"])
+    outputs, advanced = layer.apply(variables, IMAGES, True, mutable=["batch_stats"])
     mean, var = X.mean((0, 1, 2)), X.var((0, 1, 2))
     np.testing.assert_allclose(outputs, (X - mean) / np.sqrt(var + 1e-5), atol=1e-5)
     np.testing.assert_allclose(advanced["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
@@ -24,15 +25,15 @@ def test_training_normalises_by_the_batch_and_stores_unbiased_variance():
 
 def test_evaluation_normalises_by_the_stored_statistics():
     stored = {"mean": jnp.arange(5.0), "var": jnp.arange(1.0, 6.0)}
-    outputs = Standardize().apply({"batch_stats": stored}, X, False)
+    outputs = Standardize().apply({"batch_stats": stored}, IMAGES, False)
     np.testing.assert_allclose(outputs, (X - np.arange(5)) / np.sqrt(np.arange(1, 6) + 1e-5), rtol=1e-4, atol=1e-5)
 
 
 def test_conditional_batch_norm_is_one_plus_gain_per_example():
     layer = ConditionalBatchNorm(functools.partial(LabelEmbed, num_embeddings=3))
     y = jnp.asarray([2, 0, 1, 2])
-    variables = layer.init(jax.random.key(0), X, y, True)
-    outputs, _ = layer.apply(variables, X, y, True, mutable=["batch_stats"])
+    variables = layer.init(jax.random.key(0), IMAGES, y, True)
+    outputs, _ = layer.apply(variables, IMAGES, y, True, mutable=["batch_stats"])
     tables = {name: np.asarray(variables["params"][name]["embedding"]) for name in ("gain", "bias")}
     normalised = (X - X.mean((0, 1, 2))) / np.sqrt(X.var((0, 1, 2)) + 1e-5)
     expected = normalised * (1 + tables["gain"][y])[:, None, None] + tables["bias"][y][:, None, None]
@@ -41,11 +42,11 @@ def test_conditional_batch_norm_is_one_plus_gain_per_example():
 
 def test_statistics_across_devices_are_those_of_the_whole_batch():
     layer = BatchNorm()
-    variables = layer.init(jax.random.key(0), X, True)
-    expected, advanced = layer.apply(variables, X, True, mutable=["batch_stats"])
+    variables = layer.init(jax.random.key(0), IMAGES, True)
+    expected, advanced = layer.apply(variables, IMAGES, True, mutable=["batch_stats"])
     split = BatchNorm(functools.partial(Standardize, axis_name="devices"))
     apply = functools.partial(split.apply, mutable=["batch_stats"])
-    outputs, stats = jax.vmap(lambda x: apply(variables, x, True), axis_name="devices")(X.reshape(2, 2, 3, 3, 5))
+    outputs, stats = jax.vmap(lambda x: apply(variables, x, True), axis_name="devices")(IMAGES.reshape(2, 2, 3, 3, 5))
     np.testing.assert_allclose(outputs.reshape(X.shape), expected, atol=1e-5)
     for name, value in advanced["batch_stats"]["standardize"].items():
         np.testing.assert_allclose(stats["batch_stats"]["standardize"][name][0], value, rtol=1e-5)

@@ -119,6 +119,9 @@ def test_prior(case):
     z = prior.sampling_mixture(theta).sample(case.y, case.eps)
     membership = prior.membership_mixture(theta)
     log_memberships = losses.log_membership(case.z, membership)
+    nearest = log_memberships.argmax(axis=-1)
+    distance = (case.z - membership.mean[nearest]) ** 2 / jnp.exp(membership.log_var[nearest])
+    case.check("out.P_mse_norm", distance.mean(axis=-1))
     case.check("out.P_z", z)
     case.check("out.P_logr", log_memberships)
     case.check("out.P_r", jnp.exp(log_memberships))
@@ -143,7 +146,7 @@ def test_losses(case):
     constant, components = jnp.log(1.0 / prior.num_components), prior.num_components
     per_cluster = jax.vmap(
         lambda log_var: losses.prior_negative_entropy(
-            mixture.replace(log_weights=jnp.zeros(1), mean=log_var[None], log_var=log_var[None]), 1.0
+            mixture._replace(log_weights=jnp.zeros(1), mean=log_var[None], log_var=log_var[None]), 1.0
         )
     )(mixture.log_var)
     case.check("loss.loss3_per_cluster", per_cluster)
