@@ -19,7 +19,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 benchmark: $(VENV)/installed
-	$(BIN)/python -m benchmarks.iteration
+	$(BIN)/python -m benchmarks.throughput --configs=mnist --precisions=float32 --num_seeds=1 --out=.cache/throughput.json
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,19 +1,18 @@
 """The floor of speed: multiply-adds and bytes of one iteration of Algorithm 1, counted from the architecture.
 
-python -m benchmarks.flops [--config configs/mnist.py ...] [--precision bfloat16] [--seconds S] [--peak TFLOPS]
+python -m benchmarks.flops [--config mnist ...] [--precision bfloat16] [--seconds S] [--peak TFLOPS]
 
-Two counts stand side by side. "published" is the architecture as the paper's tables 5 to 7 have it, counted plainly: a
-backward pass is twice a forward pass. "rewritten" is what computes the same numbers with less: 1x1 shortcuts at the
-lower resolution, 3x3 + average pooling as a 3x3 convolution of stride 2, upsampling + 3x3 as four 2x2 convolutions
-(bilinear with corrections at the borders, from 8x8 on), and no gradient that nobody asks for: of images in the
-discriminator's and the encoder's steps, of latents where the prior has nothing to learn.
+"published" is the architecture of the paper's tables 5 to 7, counted plainly: a backward pass is twice a forward pass.
+"rewritten" is what computes the same numbers with less: 1x1 shortcuts at the lower resolution, 3x3 + average pooling as
+a 3x3 convolution of stride 2, upsampling + 3x3 as four 2x2 convolutions (bilinear with corrections at the borders, from
+8x8 on), and no gradient that nobody asks for: of images in the discriminator's and the encoder's steps, of latents
+where the prior has nothing to learn.
 
 Counted are the products of convolutions and linear layers, zeros at the borders included; a multiply-add is 2 FLOP.
-Left out: elementwise work, sums, and the power iterations' products of matrix and vector (below 0.2 % of the rewritten
-count in all of configs/). Bytes are those of convolutions, linear layers and optimizers, every array once per pass;
-elementwise work is fused into them, in the rewritten count pooling and upsampling too. The floor is that of direct
-convolutions (no Winograd, no FFT) whose activations go through memory: in small networks some stay in the cache from
-one layer to the next (50 MB on an H100).
+Left out: elementwise work, sums, and the power iterations (below 0.2 % of the rewritten count in all of configs/).
+Bytes are those of convolutions, linear layers and optimizers, every array once per pass, as if elementwise work, and in
+the rewritten count pooling and upsampling, were fused into them. In small networks some activations stay in the cache
+from one layer to the next (50 MB on an H100), so that memory is less of a bound there.
 """
 
 import argparse
@@ -21,38 +20,31 @@ import dataclasses
 import math
 
 import jax
+from ml_collections import ConfigDict
 
-from benchmarks.floor import DEVICES, shortest, utilisation
-from mpcc_jax.config import resolve_conventions, validate
+from benchmarks.floor import ARITHMETIC, DEVICES, peak_of, shortest, utilisation
+from benchmarks.ours import image_channels_of, read_config
+from benchmarks.rounds import print_heading
+from mpcc_jax.config import resolve_conventions
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE
 from mpcc_jax.networks.resampling import SMALLEST_BILINEAR
 
-CONFIGS = [f"configs/{name}.py" for name in ("digits", "mnist", "fashion_mnist", "omniglot100", "cifar10", "cifar20")]
+CONFIGS = ("digits", "mnist", "fashion_mnist", "omniglot100", "cifar10", "cifar20")
 PARAMETER_BYTES = 4
 ADAM = 7  # numbers per parameter: reads gradient, parameter and two moments, writes parameter and two moments
 AVERAGE = 3  # reads parameter and average, writes the average
-# By --precision: bytes of an activation, and the arithmetic that such numbers can be multiplied in.
-PRECISIONS = {"float32": (4, ("float32", "tensorfloat32")), "bfloat16": (2, ("bfloat16",))}
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """What has parameters of its own.
+    """A module with parameters of its own, and what its forward pass takes for one image."""
 
-    Attributes:
-      name: of the module, parts joined by dots.
-      multiply_adds: forward, for one image.
-      parameters: numbers in kernel and bias, or in a table.
-      inputs, outputs: activations read and written, for one image.
-      source: what it reads: "features" that other parameters made, "images", "latents" or "labels".
-    """
-
-    name: str
+    name: str  # parts joined by dots
     multiply_adds: int
     parameters: int
     inputs: int
     outputs: int
-    source: str = "features"
+    source: str = "features"  # what it reads: features that other parameters made, "images", "latents" or "labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +75,7 @@ def _dense(name, inputs, outputs, bias=True, source="features"):
 
 
 def _convolution(name, kernel, maps, sizes, products, source="features"):
-    """Args: kernel, its side; maps in and out; sizes read and written; products per pair of maps."""
+    """A layer of (maps in, out), (sizes read, written), and a number of products per pair of maps."""
     (width, features), (read, written) = maps, sizes
     parameters = (kernel**2 * width + 1) * features
     return Layer(name, width * features * products, parameters, width * read**2, features * written**2, source)
@@ -149,17 +141,8 @@ def _generator_layers(config, image_channels, rewritten):
     return layers
 
 
-def network_layers(config, image_channels, rewritten):
-    """All layers of the model.
-
-    Args:
-      config: the configuration, validated.
-      image_channels: 1 or 3.
-      rewritten: whether exact rewrites are taken off.
-
-    Returns:
-      Lists of `Layer` by network: "generator", "discriminator" and "encoder" (each with its trunk), "prior".
-    """
+def network_layers(config: ConfigDict, image_channels: int, rewritten: bool) -> dict[str, list[Layer]]:
+    """Layers of "generator", "discriminator" and "encoder" (each with its trunk), and "prior"."""
     plan, model, resolution = ARCHITECTURES[config.data.resolution], config.model, config.data.resolution
     latent_dim, clusters = model.latent_dim, model.num_clusters
 
@@ -184,17 +167,16 @@ def network_layers(config, image_channels, rewritten):
     }
 
 
-def count_iteration(config, image_channels, rewritten, activation_bytes=4):
-    """What one iteration of Algorithm 1 takes.
+def count_iteration(
+    config: ConfigDict, image_channels: int, rewritten: bool, activation_bytes: int = 4
+) -> dict[str, Work]:
+    """Counts one iteration of Algorithm 1: "discriminator", "generator" (with the moving average), "encoder".
 
     Args:
-      config: the configuration, validated.
-      image_channels: 1 or 3.
-      rewritten: whether exact rewrites and gradients that nobody asks for are taken off.
-      activation_bytes: of one activation; parameters, their gradients and moments have 4.
-
-    Returns:
-      A `Work` by phase: "discriminator", "generator" (with the moving average), "encoder".
+        config: validated.
+        image_channels: 1 or 3.
+        rewritten: whether exact rewrites and gradients that nobody asks for are taken off.
+        activation_bytes: of one activation; parameters, their gradients and moments have 4.
     """
     networks, training = network_layers(config, image_channels, rewritten), config.training
     batch, everything = training.batch_size, ("features", "images", "latents")
@@ -224,21 +206,16 @@ def count_iteration(config, image_channels, rewritten, activation_bytes=4):
     }
 
 
-def multiply_adds(config, image_channels):
-    """Multiply-adds of one iteration of the published architecture, the linear layers of the norms included.
-
-    Args:
-      config: the configuration.
-      image_channels: 1 or 3.
-
-    Returns:
-      By phase: "discriminator", "generator", "encoder".
-    """
-    return {phase: work.multiply_adds for phase, work in count_iteration(config, image_channels, False).items()}
+def count_flop(config: ConfigDict, image_channels: int) -> dict[str, int]:
+    """FLOP of one iteration, "published" and "rewritten"."""
+    return {
+        name: sum(count_iteration(config, image_channels, rewritten).values(), Work()).flop
+        for name, rewritten in (("published", False), ("rewritten", True))
+    }
 
 
 def _print_floor(counts, limits):
-    """Args: counts, published and rewritten `Work` by phase; limits, (FLOP/s, bytes/s) by name. Returns totals."""
+    """Prints published and rewritten work by phase, and what (FLOP/s, bytes/s) by name allow; returns the totals."""
     heading = f"{'GFLOP':>12}{'share':>8}{'GB':>10}{'FLOP/byte':>11}"
     print(f"{'':14}{'published':>41}{'rewritten':>41}\n{'':14}{heading}{heading}")
     totals = [sum(works.values(), Work()) for works in counts]
@@ -250,19 +227,19 @@ def _print_floor(counts, limits):
             line += f"{work.flop / work.bytes:11.1f}"
         print(line)
     print(f"rewritten is {totals[1].flop / totals[0].flop:.3f} of published, and allows on")
-    print(f"{'':40}{'iterations/s':>14}{'by arithmetic':>15}{'by memory':>11}")
+    print(f"{'':28}{'iterations/s':>14}{'by arithmetic':>15}{'by memory':>11}")
     for name, (rate, bandwidth) in limits.items():
-        both, arithmetic = 1 / shortest(counts[1], rate, bandwidth), 1 / shortest(counts[1], rate, math.inf)
-        print(f"{name:40}{both:14.2f}{arithmetic:15.2f}{bandwidth / totals[1].bytes:11.2f}")
+        both, arithmetic = 1 / shortest(counts[1], rate, bandwidth), 1 / shortest(counts[1], rate)
+        print(f"{name:28}{both:14.2f}{arithmetic:15.2f}{bandwidth / totals[1].bytes:11.2f}")
     return totals
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", nargs="+", default=CONFIGS)
     parser.add_argument("--image_channels", type=int, default=0, choices=(0, 1, 3), help="0: 3 for CIFAR, else 1")
     parser.add_argument("--variant", default="", help="paper or released; left out, the configuration's")
-    parser.add_argument("--precision", default="float32", choices=tuple(PRECISIONS))
+    parser.add_argument("--precision", default="float32", choices=tuple(ARITHMETIC))
     parser.add_argument("--seconds", type=float, help="of one iteration, measured: prints the utilisation")
     parser.add_argument("--peak", type=float, help="TFLOP/s, measured; left out, the table's for this device")
     arguments = parser.parse_args()
@@ -271,39 +248,28 @@ def main():
             parser.error(f"--{name} must be a number above 0.")
     if arguments.seconds and len(arguments.config) != 1:
         parser.error("--seconds is the time of one configuration: name it with --config.")
-    activation_bytes, arithmetics = PRECISIONS[arguments.precision]
-    limits = {
-        f"{kind}, {name}": (DEVICES[kind].peaks[name], DEVICES[kind].bandwidth)
-        for kind in DEVICES
-        for name in arithmetics
-    }
-    used = []
+    activation_bytes, arithmetic = ARITHMETIC[arguments.precision]
+    limits = {}
+    for kind, device in DEVICES.items():
+        limit = (device.peaks.get(arithmetic), device.bandwidth)
+        if limit[0] is not None and limit not in limits.values():  # some have two names
+            limits[kind] = limit
     if arguments.peak:
-        used = ["the peak given, any memory"]
-        limits[used[0]] = (1e12 * arguments.peak, math.inf)
-    elif arguments.seconds:
-        kind = jax.devices()[0].device_kind
-        used = [f"{kind}, {name}" for name in arithmetics]
-        if kind not in DEVICES:
-            parser.error(f"the peak of {kind!r} is not known here: give --peak, as a matmul measured there has it.")
-    from benchmarks.iteration import load_config  # which imports this module
-
-    for path in arguments.config:
-        config = load_config(path)
+        limits["the given peak, any memory"] = (1e12 * arguments.peak, math.inf)
+    kind = jax.devices()[0].device_kind
+    peak = 1e12 * arguments.peak if arguments.peak else peak_of(kind, arithmetic)
+    if arguments.seconds and peak is None:
+        parser.error(f"the peak of {kind!r} is not known here: give --peak, as a matmul measured there has it.")
+    for name in arguments.config:
+        config = read_config(name, precision=arguments.precision)
         config.variant = arguments.variant or config.variant
-        validate(config)
-        model, training, size = config.model, config.training, config.data.resolution
-        channels = arguments.image_channels or (3 if config.data.name.startswith("cifar") else 1)
-        print(
-            f"{path}: C = {model.channels}, J = {model.latent_dim}, B = {training.batch_size}, "
-            f"{size}x{size}x{channels}, {training.discriminator_steps} D + 1 G + {training.encoder_steps} E steps, "
-            f"{model.conditioning}, {resolve_conventions(config).upsampling}; {activation_bytes} bytes an activation"
-        )
+        channels = arguments.image_channels or image_channels_of(config)
+        print_heading(config, channels)
         counts = [count_iteration(config, channels, rewritten, activation_bytes) for rewritten in (False, True)]
         totals = _print_floor(counts, limits)
-        for name in used if arguments.seconds else ():
-            shares = [utilisation(total.flop, arguments.seconds, limits[name][0]) for total in totals]
-            print(f"{arguments.seconds} s use {shares[0]:.2%} (published), {shares[1]:.2%} (rewritten) of {name}")
+        if arguments.seconds:
+            shares = [utilisation(total.flop, arguments.seconds, peak) for total in totals]
+            print(f"{arguments.seconds} s use {shares[0]:.2%} (published), {shares[1]:.2%} (rewritten) of the peak")
         print()
 
 

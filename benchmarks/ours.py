@@ -1,158 +1,119 @@
-"""Our iteration as a compiled call with everything it needs, and its timing."""
+"""Our iteration as a compiled call with everything it needs."""
 
 import dataclasses
-import re
+import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from mpcc_jax.config import load_config, validate
 from mpcc_jax.data.loader import DeviceLoader
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import build_algorithm, init_state, split_seed
+from mpcc_jax.training.state import init_state
 from mpcc_jax.training.steps import compile_train_iterations
 
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 NUM_IMAGES = 2000
-CACHE_HIT = "/jax/compilation_cache/cache_hits"
+REPEATS = 5
 
 
-@dataclasses.dataclass
+def read_config(name: str, tiny: bool = False, precision: str = "", num_seeds: int = 1) -> ConfigDict:
+    """Reads a configuration by its name in configs/ or its path, and validates it.
+
+    Args:
+        name: "mnist", or "configs/mnist.py".
+        tiny: 8x8 pixels and few feature maps, for tests.
+        precision: "" is the configuration's.
+        num_seeds: runs that are trained at once.
+    """
+    config = load_config(CONFIGS / f"{name}.py" if name.isidentifier() else name)
+    if tiny:
+        config.data.resolution = 8
+        config.model.update({"channels": 1, "latent_dim": 8, "num_clusters": 3})
+        steps = {"discriminator_steps": 2, "encoder_steps": 2, "iterations_per_call": 2}
+        config.training.update({"batch_size": 8, **steps})
+    config.training.precision = precision or config.training.precision
+    config.num_seeds = num_seeds
+    validate(config)
+    return config
+
+
+def image_channels_of(config: ConfigDict) -> int:
+    """Channels of the data set's images, without reading it: 3 for CIFAR, else 1 unless the configuration says so."""
+    return config.data.channels or (3 if config.data.name.startswith("cifar") else 1)
+
+
+def random_images(config: ConfigDict, image_channels: int, count: int = NUM_IMAGES) -> np.ndarray:
+    """Draws uint8 images of the configured size."""
+    size = config.data.resolution
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, image_channels), np.uint8)
+
+
+@dataclasses.dataclass(eq=False)
 class Run:
     """A compiled call of several iterations, and what it is called with.
 
     Attributes:
-      program: the compiled function.
-      state: the `TrainState` so far; every call reuses its memory.
-      examples, noise_key: its other arguments.
-      loader: that the examples come from.
-      layout: the `Layout`.
-      iterations: of one call.
-      facts: trace_s, compile_s, cached (whether the compilation came from the cache), memory and kernels.
-      metrics: of the last call.
+        iterations: of one call.
+        facts: trace_s and compile_s, and program_bytes where the backend tells.
+        metrics: of the last call.
     """
 
-    program: object
-    state: object
-    examples: object
-    noise_key: object
-    loader: object
-    layout: object
+    program: Any
+    state: Any
+    examples: Any
+    noise_key: Any
     iterations: int
-    facts: dict
-    metrics: object = None
+    facts: dict[str, Any]
+    metrics: Any = None
 
-    def call(self, calls=1):
-        """Trains. Args: calls. Returns seconds until all of it was done."""
+    def call(self, calls: int = 1) -> float:
+        """Trains, and returns the seconds until all of it was done."""
         start = time.perf_counter()
         for _ in range(calls):
             self.state, self.metrics = self.program(self.state, self.examples, self.noise_key)
         jax.block_until_ready((self.state, self.metrics))
         return time.perf_counter() - start
 
-    def call_with_loader(self, calls):
-        """As `call`, with examples drawn anew for every call, as training does."""
-        start = time.perf_counter()
-        for examples in self.loader.calls(0, calls * self.iterations, self.iterations):
-            self.state, self.metrics = self.program(self.state, examples, self.noise_key)
-        jax.block_until_ready((self.state, self.metrics))
-        return time.perf_counter() - start
-
-    def finite(self):
-        """Returns whether all metrics of the last call are finite."""
+    def is_finite(self) -> bool:
+        """Whether all metrics of the last call are finite."""
         return all(bool(np.isfinite(values).all()) for values in jax.device_get(self.metrics).values())
 
+    def calls_within(self, seconds: float) -> int:
+        """Calls that fill a time, at least 1; two calls before warm up."""
+        self.call()  # loads kernels
+        self.call()  # may record CUDA graphs
+        return max(1, round(seconds / self.call()))
 
-def _kernels(compiled):
-    """How often the optimised program has each of the calls that cost something; loop bodies count once."""
-    text = compiled.as_text()
-    counts = {"fusion": len(re.findall(r"= [^=\n]* fusion\(", text)), "while": len(re.findall(r" while\(", text))}
-    for target in re.findall(r'custom_call_target="([^"]+)"', text):
-        counts[target] = counts.get(target, 0) + 1
-    return counts
-
-
-def _memory(compiled):
-    """Bytes of the program by itself; None where the backend does not tell."""
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return None
-    sizes = analysis.argument_size_in_bytes, analysis.output_size_in_bytes, analysis.temp_size_in_bytes
-    return sum(sizes) - analysis.alias_size_in_bytes
+    def measure(self, seconds: float) -> list[float]:
+        """Iterations per second of `REPEATS` repeats, or of three if calls are long, in about as many seconds."""
+        calls = self.calls_within(seconds / REPEATS)
+        repeats = [self.call(calls)]
+        while len(repeats) < 3 or (len(repeats) < REPEATS and sum(repeats) < seconds):
+            repeats.append(self.call(calls))
+        return [calls * self.iterations / repeat for repeat in repeats]
 
 
-def compile_run(config, image_channels, iterations, options=None, state=None, devices=None):
-    """Builds, compiles and fills a call of our iteration.
-
-    Args:
-      config: the configuration; num_seeds of it are trained at once.
-      image_channels: 1 or 3.
-      iterations: of one call.
-      options: XLA's compiler options for the call.
-      state: on the host, to start from; None is a new one.
-      devices: None is the first one.
-
-    Returns:
-      A `Run`.
-    """
-    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, devices or jax.devices()[:1])
-    size, training = config.data.resolution, config.training
-    images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, size, size, image_channels)).astype(np.uint8)
-    keys = [split_seed(seed) for seed in range(config.num_seeds)]
-    steps = (training.discriminator_steps, training.batch_size)
-    loader = DeviceLoader(images, None, [key.data for key in keys], *steps, layout)
+def compile_run(config: ConfigDict, image_channels: int, iterations: int) -> Run:
+    """Compiles a call of some iterations as training does, on the first device and random images."""
+    algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
+    keys = [jax.random.split(jax.random.key(seed), 3) for seed in range(config.num_seeds)]
+    init_keys, data_keys, noise_keys = zip(*keys, strict=True)
+    steps, images = algorithm.discriminator_steps, random_images(config, image_channels)
+    loader = DeviceLoader(images, None, list(data_keys), steps, algorithm.batch_size, layout)
     (examples,) = loader.calls(0, iterations, iterations)
-    noise_key = layout.replicate_keys(*(key.noise for key in keys))
-    if state is None:
-        state = init_state(algorithm, layout.replicate_keys(*(key.init for key in keys)), layout)
-    else:
-        state = layout.place_tree(state)
-
-    hits = []
-    jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event == CACHE_HIT else None)
-    began = time.perf_counter()
+    noise_key = layout.replicate_keys(*noise_keys)
+    state = init_state(algorithm, layout.replicate_keys(*init_keys), layout)
+    start = time.perf_counter()
     lowered = compile_train_iterations(algorithm, layout).lower(state, examples, noise_key)
-    traced, before = time.perf_counter(), len(hits)
-    program = lowered.compile(compiler_options=options)
-    facts = {
-        "trace_s": traced - began,
-        "compile_s": time.perf_counter() - traced,
-        "cached": len(hits) > before,
-        "program_bytes": _memory(program),
-        "kernels": _kernels(program),
-    }
-    return Run(program, state, examples, noise_key, loader, layout, iterations, facts)
-
-
-def peak_bytes():
-    """Returns the most memory that this process had on the device so far; None where the backend does not tell."""
-    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-
-def calls_for(run, seconds):
-    """How many calls fill a time; warms up.
-
-    Args:
-      run: the `Run`.
-      seconds: to fill.
-
-    Returns:
-      At least 1.
-    """
-    for _ in range(2):  # the first loads kernels, the second may record CUDA graphs
-        run.call()
-    return max(1, round(seconds / run.call()))
-
-
-def measure(run, repeats, seconds):
-    """Times a program.
-
-    Args:
-      run: the `Run`.
-      repeats: how often.
-      seconds: that a repeat should take.
-
-    Returns:
-      Iterations per second of every repeat, and calls per repeat.
-    """
-    calls = calls_for(run, seconds)
-    return [calls * run.iterations / run.call(calls) for _ in range(repeats)], calls
+    traced = time.perf_counter()
+    program = lowered.compile()
+    facts = {"trace_s": traced - start, "compile_s": time.perf_counter() - traced}
+    if (memory := program.memory_analysis()) is not None:
+        sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)
+        facts["program_bytes"] = sum(sizes) - memory.alias_size_in_bytes
+    return Run(program, state, examples, noise_key, iterations, facts)

@@ -7,7 +7,7 @@ import numbers
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Self, no_type_check
+from typing import Any, no_type_check
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mpcc_jax.config import default_config, validate
+from mpcc_jax.config import default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
 from mpcc_jax.data.images import fit_float_array
@@ -24,11 +24,12 @@ from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.data.rows import choose_image_shape, draw_rows
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.networks.architecture import ARCHITECTURES
-from mpcc_jax.trained_model import TrainedModel, Weights, share_algorithm
-from mpcc_jax.training.loop import Trainer
+from mpcc_jax.trained_model import TrainedModel, Weights
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.loop import check_finite, iterate
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import init_state, split_seed
-from mpcc_jax.workdir import flatten
+from mpcc_jax.training.steps import compile_train_iterations
 
 # Fields of the configuration by parameter.
 FIELDS = {
@@ -36,8 +37,8 @@ FIELDS = {
     "resolution": "data.resolution",
     "n_clusters": "model.num_clusters",
     **{name: f"model.{name}" for name in ("channels", "latent_dim")},
-    **{name: f"training.{name}" for name in ("iterations", "batch_size", "learning_rate", "prior_learning_rate")},
-    **{name: f"training.{name}" for name in ("discriminator_steps", "encoder_steps")},
+    **{name: f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")},
+    **{name: f"training.{name}" for name in ("learning_rate", "prior_learning_rate")},
 }
 # Other fields that differ from the package's defaults: training as in `configs/digits.py`.
 PRESETS = {"data.name": "arrays", "training.iterations_per_call": 50, "ema.decay": 0.999, "mesh.devices": 1}
@@ -110,7 +111,7 @@ def _draw_seed(random_state: Any) -> int:
     return int(random_state if isinstance(random_state, numbers.Integral) else generator.randint(2**31 - 1))
 
 
-def _print_progress(total: int, done: int, metrics: Mapping[str, np.ndarray], _: Any = None) -> None:
+def _print_progress(total: int, done: int, metrics: Mapping[str, np.ndarray]) -> None:
     """Prints about 20 lines in the whole training."""
     every = max(1, total // 20)
     if done == total or done // every > (done - len(metrics["generator_loss"])) // every:
@@ -195,7 +196,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "MPCC":
         """Trains on images, Algorithm 1; y is ignored.
 
         Raises:
@@ -298,17 +299,29 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
     def _train(self, config: ConfigDict, images: np.ndarray) -> dict[str, Any]:
         """Trains on one device, and returns what was learned."""
         training, keys = config.training, split_seed(config.seed)
-        algorithm, layout = share_algorithm(config, images.shape[-1]), make_layout(config, jax.local_devices()[:1])
+        algorithm, layout = build_algorithm(config, images.shape[-1]), make_layout(config, jax.local_devices()[:1])
         loader = DeviceLoader(images, None, [keys.data], training.discriminator_steps, training.batch_size, layout)
         noise_key, init_key = layout.replicate_keys(keys.noise), layout.replicate_keys(keys.init)
-        trainer = Trainer(algorithm, loader, noise_key, training.iterations_per_call, layout)
-        report = functools.partial(_print_progress, training.iterations) if self.verbose else lambda *_: None
-        state, _ = trainer.run(init_state(algorithm, init_key, layout), 0, training.iterations, report)
+        program, total, pending = compile_train_iterations(algorithm, layout), training.iterations, None
+        first = init_state(algorithm, init_key, layout)
+        calls = iterate(program, loader, noise_key, first, 0, total, training.iterations_per_call)
+        for state, iteration, metrics in calls:  # noqa: B007
+            if pending is not None:
+                self._check(total, *pending)
+            pending = iteration, metrics
+        self._check(total, *pending)
         return {"params": state.params, "buffers": state.buffers, "ema": state.ema}
+
+    def _check(self, total, iteration, metrics):
+        """Reads the metrics of a call, while the next one runs."""
+        metrics = {name: np.asarray(values) for name, values in metrics.items()}
+        check_finite(iteration, metrics)
+        if self.verbose:
+            _print_progress(total, iteration, metrics)
 
     def _build_model(self) -> TrainedModel:
         config = default_config()
         config.update(self._settings)
-        model = share_algorithm(config, self.image_shape_[-1]).model
+        model = build_algorithm(config, self.image_shape_[-1]).model
         weights = jax.device_put(Weights(**self._weights))
         return TrainedModel(config, model, weights, iteration=self.n_iter_, seed=config.seed)

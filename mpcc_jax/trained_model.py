@@ -1,7 +1,6 @@
 """Loads a trained model: predict, encode, generate."""
 
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,38 +11,23 @@ from jax import Array
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import STATISTICS, default_config
+from mpcc_jax.config import STATISTICS
 from mpcc_jax.data.images import as_images
 from mpcc_jax.errors import CheckpointError, ConfigError, InputError
 from mpcc_jax.evaluation.encode import Encoding, encode_images, generate_images, generator_buffers
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import Model
 from mpcc_jax.prior import GaussianMixture, draw_latents
+from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.checkpoints import find_checkpoints, read_checkpoint
-from mpcc_jax.training.sharding import member
-from mpcc_jax.training.state import Algorithm, build_algorithm, split_seed
-from mpcc_jax.workdir import read_run, settings_of
+from mpcc_jax.training.sharding import select_seed
+from mpcc_jax.training.state import split_seed
+from mpcc_jax.workdir import read_run
 
 # [N, H, W, C] of any size, uint8 or floats in [-1, 1], or a list: see `mpcc_jax.data.images.as_images`.
 Images = Array | np.ndarray | Sequence
 Components = Int[Array | np.ndarray, "..."] | Sequence[int] | int
 Count = int | np.integer
-
-
-@functools.lru_cache(maxsize=32)
-def _build_algorithm(settings: str, image_channels: int) -> Algorithm:
-    config = default_config()
-    config.update(json.loads(settings))
-    return build_algorithm(config, image_channels)
-
-
-def share_algorithm(config: ConfigDict, image_channels: int) -> Algorithm:
-    """Builds the algorithm of a configuration; the same object for equal ones, so that they share compiled programs."""
-    settings = settings_of(config)
-    for name in ("seed", "num_seeds", "checkpoints", "logging", "alarms", "evaluation"):
-        del settings[name]
-    del settings["training"]["iterations"]
-    return _build_algorithm(json.dumps(settings, sort_keys=True), image_channels)
 
 
 class Weights(NamedTuple):
@@ -230,7 +214,7 @@ def load(
             warn(str(error))
     else:
         raise CheckpointError(f"none of the checkpoints {list(folders)} of {workdir} can be read.")
-    weights = member(weights, seeds.index(seed)) if len(seeds) > 1 else weights
-    model = share_algorithm(config, facts["shape"][-1]).model
+    weights = select_seed(weights, seeds.index(seed)) if len(seeds) > 1 else weights
+    model = build_algorithm(config, facts["shape"][-1]).model
     options = {"iteration": candidate, "seed": seed, "statistics": statistics, "batch_size": batch_size}
     return TrainedModel(config, model, jax.device_put(weights), **options)

@@ -16,13 +16,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import default_config
+from mpcc_jax.config import default_config, settings_of
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import CheckpointError, NonFiniteError, WorkdirError
 from mpcc_jax.evaluation.generation import measure, plan_measurement
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training.train import train
-from mpcc_jax.workdir import INCIDENTAL, flatten, settings_of, write_json
+from mpcc_jax.workdir import INCIDENTAL, flatten, write_json
 from reproduce.tables import Row, Table, configure
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"

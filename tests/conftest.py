@@ -27,8 +27,8 @@ from mpcc_jax.config import default_config
 from mpcc_jax.data.loader import Batch
 from mpcc_jax.model import init
 from mpcc_jax.prior import Latents
-from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import assemble_state
 from mpcc_jax.training.steps import Noise
 
@@ -47,10 +47,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # Files of a minute and more; begun first, so that no process is left alone with one of them at the end.
 LONG_FILES = (
-    *("test_distributed.py", "test_mesh.py", "test_resume.py", "test_iteration.py"),
-    *("test_trajectory.py", "test_phases.py", "test_released.py", "test_experiment.py", "test_launch.py"),
-    *("test_estimator.py", "test_page.py", "test_gpu_suite.py", "test_rewrites.py", "test_main.py"),
-    *("test_released_import.py", "test_state_transfer.py"),
+    *("test_distributed.py", "test_resume.py", "test_train.py", "test_trajectory.py", "test_sharding.py"),
+    *("test_steps.py", "test_estimator.py", "test_convert.py", "test_page.py", "test_rewrites.py", "test_commands.py"),
 )
 
 

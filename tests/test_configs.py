@@ -6,10 +6,9 @@ import jax
 import pytest
 
 from configs import tables
-from mpcc_jax.config import default_config, resolve_conventions, validate
+from mpcc_jax.config import default_config, flatten, resolve_conventions, validate
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.model import build_model, init
-from mpcc_jax.workdir import flatten
 
 # Section 5.3 and appendix C: what no experiment of the paper changes.
 SHARED = {

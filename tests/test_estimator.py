@@ -14,18 +14,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from configs import digits
 from mpcc_jax import MPCC
+from mpcc_jax.config import flatten
 from mpcc_jax.data import load_dataset
 from mpcc_jax.data.images import fit_array
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.estimator import make_config
 from mpcc_jax.evaluation.encode import _compiled_encoder
-from mpcc_jax.trained_model import share_algorithm
-from mpcc_jax.training.loop import Trainer
+from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.loop import iterate
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
-from mpcc_jax.workdir import flatten
 
 # One program for all: K, which some of scikit-learn's checks set, is fixed by `config`, and there is one network size.
 TINY = {
@@ -85,11 +85,11 @@ def test_methods_are_those_of_the_model(fitted):
 
 def test_fit_is_training_by_the_functional_api(fitted):
     config = make_config({**MPCC().get_params(), **TINY}, 8)
-    algorithm, layout, keys = share_algorithm(config, 1), make_layout(config, jax.devices()[:1]), split_seed(1)
+    algorithm, layout, keys = build_algorithm(config, 1), make_layout(config, jax.devices()[:1]), split_seed(1)
     loader = DeviceLoader(load_dataset(digits.get_config()).images, None, [keys.data], 1, 4, layout)
-    trainer = Trainer(algorithm, loader, layout.replicate_keys(keys.noise), 2, layout)
     state = init_state(algorithm, layout.replicate_keys(keys.init), layout)
-    state, _ = trainer.run(state, 0, 2, lambda *_: None)
+    program, noise_key = compile_train_iterations(algorithm, layout), layout.replicate_keys(keys.noise)
+    ((state, _, _),) = iterate(program, loader, noise_key, state, 0, 2, 2)
     for part in ("params", "buffers", "ema"):
         jax.tree.map(np.testing.assert_array_equal, getattr(fitted.model_.weights, part), getattr(state, part))
     assert fitted.model_.seed == 1
@@ -108,7 +108,7 @@ def test_the_networks_are_the_smallest_that_are_not_smaller_than_the_images(side
 
 def test_fits_share_compiled_programs(fitted):
     layout = make_layout(fitted.model_.config, jax.local_devices()[:1])
-    program = compile_train_iterations(share_algorithm(fitted.model_.config, 1), layout)
+    program = compile_train_iterations(build_algorithm(fitted.model_.config, 1), layout)
     encoder = _compiled_encoder(fitted.model_.model)
     other = tiny(random_state=8).fit(DIGITS.data[:50])
     assert other.model_.model is fitted.model_.model

@@ -21,21 +21,20 @@ TENSORS = {
 }
 
 
-def path_of(folder, ending):
-    if ending == ".pth":
+@pytest.fixture(params=ENDINGS)
+def path(request, tmp_path):
+    if request.param == ".pth":
         pytest.importorskip("torch")
-    return folder / f"G{ending}"
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_tensors_come_back_to_the_bit(tmp_path, ending):
-    path = path_of(tmp_path, ending)
+    path = tmp_path / f"G{request.param}"
     write_tensors(path, TENSORS)
+    return path
+
+
+def test_tensors_come_back_to_the_bit(path):
     stored = read_tensors(path)
     assert stored.keys() == TENSORS.keys()
     for name, array in TENSORS.items():
-        assert stored[name].dtype == array.dtype
-        assert stored[name].shape == array.shape
+        assert (stored[name].dtype, stored[name].shape) == (array.dtype, array.shape)
         assert stored[name].tobytes() == array.tobytes()
 
 
@@ -44,28 +43,26 @@ def test_safetensors_hold_bfloat16_and_can_be_read_by_everyone(tmp_path):
     write_tensors(tmp_path / "one.safetensors", {"a": array})
     (tmp_path / "other").touch()
     assert (tmp_path / "one.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-    stored = read_tensors(tmp_path / "one.safetensors")["a"]
-    assert stored.dtype == array.dtype
-    np.testing.assert_array_equal(stored, array)
+    np.testing.assert_array_equal(read_tensors(tmp_path / "one.safetensors")["a"], array, strict=True)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("damage", ["cut off", "text", "empty", "gone"])
-def test_a_damaged_file_is_named(tmp_path, ending, damage):
-    path = path_of(tmp_path, ending)
-    write_tensors(path, TENSORS)
+def test_a_damaged_or_missing_file_is_named(path):
     content = path.read_bytes()
-    path.write_bytes({"cut off": content[:-50], "text": b"hello", "empty": b"", "gone": b""}[damage])
-    if damage == "gone":
-        path.unlink()
-    with pytest.raises(WeightsError, match=rf"G\{ending} is (damaged|not there)"):
+    for damaged in (content[:-50], b"hello", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=rf"{path.name} is damaged"):
+            read_tensors(path)
+    path.unlink()
+    with pytest.raises(WeightsError, match=rf"{path.name} is not there"):
+        read_tensors(path)
+    path.mkdir()
+    with pytest.raises(WeightsError, match=rf"{path.name} (cannot be read|is damaged)"):
         read_tensors(path)
 
 
-@pytest.mark.parametrize("ending", [".npz", ".pth"])
-def test_one_flipped_bit_is_seen(tmp_path, ending):
-    path = path_of(tmp_path, ending)
-    write_tensors(path, TENSORS)
+def test_one_flipped_bit_is_seen(path):
+    if path.suffix == ".safetensors":
+        pytest.skip("safetensors have no checksums")
     content = bytearray(path.read_bytes())
     content[content.index(TENSORS["count"].tobytes())] ^= 1
     path.write_bytes(content)
@@ -82,12 +79,12 @@ def test_nothing_is_unpickled(tmp_path):
             read_tensors(tmp_path / f"{name}.npz")
 
 
-@pytest.mark.parametrize("content", [{"state": {"lr": 2}}, [1], {"weight": print}])
-def test_pth_of_something_else_is_refused(tmp_path, content):
+def test_pth_of_something_else_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save(content, tmp_path / "G.pth")
-    with pytest.raises(WeightsError, match=r"G\.pth"):
-        read_tensors(tmp_path / "G.pth")
+    for content in ({"state": {"lr": 2}}, [1], {"weight": print}):
+        torch.save(content, tmp_path / "G.pth")
+        with pytest.raises(WeightsError, match=r"G\.pth"):
+            read_tensors(tmp_path / "G.pth")
 
 
 def test_pth_of_old_versions_of_pytorch(tmp_path):
@@ -99,12 +96,12 @@ def test_pth_of_old_versions_of_pytorch(tmp_path):
     np.testing.assert_array_equal(stored["gain"], [1, 1])
 
 
-@pytest.mark.parametrize("work", [read_tensors, lambda path: write_tensors(path, TENSORS)])
-def test_pth_without_torch_says_what_to_install(tmp_path, monkeypatch, work):
+def test_pth_without_torch_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "G.pth").write_bytes(b"anything")
-    with pytest.raises(WeightsError, match=r"G\.pth needs PyTorch.* pip install torch"):
-        work(tmp_path / "G.pth")
+    for work in (read_tensors, lambda path: write_tensors(path, TENSORS)):
+        with pytest.raises(WeightsError, match=r"G\.pth needs PyTorch.* pip install torch"):
+            work(tmp_path / "G.pth")
 
 
 def test_other_endings_and_places_are_refused(tmp_path):

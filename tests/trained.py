@@ -36,13 +36,7 @@ def tiny_dataset(labels=LABELS):
 
 
 def make_run(folder, config=None, states=None):
-    """Writes a run of untrained weights, and the images that it would have been trained on.
-
-    Args:
-      folder: a new `pathlib.Path`.
-      config: the configuration.
-      states: by iteration.
-    """
+    """Writes a run of untrained weights, states by iteration, and the images that it would have been trained on."""
     folder.mkdir()
     config = config or trained_config()
     np.savez(folder / "images.npz", images=SMALL_IMAGES, labels=np.asarray(["even", "odd"])[LABELS])

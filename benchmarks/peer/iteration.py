@@ -8,7 +8,7 @@ import torch
 from benchmarks.peer.layers import number_layers, spectral_scales
 from benchmarks.peer.mixture import Mixture, gaussian_nll
 from benchmarks.peer.networks import DiscriminatorHead, EncoderHead, Generator, Trunk
-from benchmarks.peer.settings import VariantError
+from benchmarks.peer.settings import Settings, Variant
 
 
 def _split(values, steps):
@@ -18,17 +18,12 @@ def _split(values, steps):
 class Peer:
     """Networks, prior, optimizers and moving average, and the iteration that advances them in place.
 
-    Args:
-      settings: the `Settings`.
-      variant: the `Variant`.
-      device: a torch device.
-      generator: a CPU `torch.Generator` for the initial weights.
-      dtype: of the parameters; anything but float32 is for tests.
+    `generator` draws the initial weights, on the CPU; a `dtype` other than float32 is for tests.
     """
 
-    def __init__(self, settings, variant, device, generator, dtype=torch.float32):
+    def __init__(self, settings: Settings, variant: Variant, device, generator: torch.Generator, dtype=torch.float32):
         if variant.graph and torch.device(device).type != "cuda":
-            raise VariantError(f"the variant graph needs a CUDA device, not {device}; leave it out.")
+            raise ValueError(f"the variant graph needs a CUDA device, not {device}; leave it out.")
         self.settings, self.variant, self.device = settings, variant, torch.device(device)
         self.generator = Generator(settings, variant.rewritten)
         self.trunk = Trunk(settings, variant.rewritten)
@@ -175,16 +170,13 @@ class Peer:
             losses.append(nll.detach())
         return torch.stack(losses), prior_losses
 
-    def update(self, images, y, eps):
-        """All of the iteration but the moving average.
+    def update(self, images: torch.Tensor, y: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All of the iteration but the moving average; nothing waits for the losses that it returns.
 
         Args:
-          images: in [-1, 1], [D_steps, B, C, H, W].
-          y: components in the order D_steps, generator, E_steps, integers, [D_steps + 1 + E_steps, B].
-          eps: standard normal, the same order, [D_steps + 1 + E_steps, B, J].
-
-        Returns:
-          Losses by name, on the device: nothing is waited for.
+            images: in [-1, 1], [D_steps, B, C, H, W].
+            y: components in the order D_steps, generator, E_steps: [D_steps + 1 + E_steps, B].
+            eps: standard normal, in the same order.
         """
         steps = images.shape[0]
         real, fake = self._train_discriminator(images, y[:steps], eps[:steps])
@@ -200,7 +192,7 @@ class Peer:
         }
 
     @torch.no_grad()
-    def update_average(self):
+    def update_average(self) -> None:
         """Counts the iteration and moves the average of the generator's weights, statistics and u."""
         self.iteration += 1
         newest, average = (

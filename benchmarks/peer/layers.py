@@ -32,16 +32,10 @@ def _normalise(rows, epsilon):
     return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(epsilon)
 
 
-def spectral_scales(layers, passes, epsilon):
-    """One power iteration per layer and pass; advances u. Layers of equal shape go through it as one batch.
+def spectral_scales(layers: list[SpectralLayer], passes: int, epsilon: float) -> list[torch.Tensor]:
+    """1 / sigma of every layer, each [T], differentiable in the weights with u and v constant; advances u.
 
-    Args:
-      layers: from `number_layers`.
-      passes: T, training passes that are made with the same weights.
-      epsilon: lower bound of the norms that vectors are divided by.
-
-    Returns:
-      1 / sigma of every layer, each [T]; differentiable in the weights, with u and v constant.
+    One power iteration per layer and pass; layers of equal shape go through it as one batch.
     """
     groups = {}
     for layer in layers:

@@ -22,36 +22,35 @@ class Mixture(nn.Module):
         self.clip, self.sigma_min = settings.sigma_floor == "clip", settings.sigma_min
         self.mean = nn.Parameter(torch.zeros(shape))
         self.log_var = nn.Parameter(torch.full(shape, settings.initial_log_var))
-        floor = 2.0 * math.log(settings.sigma_min) if self.clip and settings.sigma_min > 0 else -math.inf
-        self.register_buffer("floor", torch.tensor(floor, dtype=torch.float64))
+        self.floor = 2.0 * math.log(settings.sigma_min) if settings.sigma_min > 0 else -math.inf
 
-    def _clipped(self):
-        # torch.maximum halves the gradient on the floor itself, as jax.numpy.maximum does; clamp would not.
-        return torch.maximum(self.log_var, self.floor.to(self.log_var.dtype))
+    def clipped_log_var(self) -> torch.Tensor:
+        """log sigma^2 of "clip". The gradient is 1 on the floor, where torch.maximum has 1/2, and 0 below it."""
+        return self.log_var.clamp_min(self.floor)
 
-    def sample(self, y, eps):
-        """z = mu_y + sigma_y eps. Args: y [B]; eps [B, J]. Returns [B, J]."""
-        sigma = (0.5 * self._clipped()).exp() if self.clip else (0.5 * self.log_var).exp() + self.sigma_min
+    def sample(self, y: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        """z = mu_y + sigma_y eps, [B, J], from y [B] and eps [B, J]."""
+        sigma = (0.5 * self.clipped_log_var()).exp() if self.clip else (0.5 * self.log_var).exp() + self.sigma_min
         return torch.addcmul(functional.embedding(y, self.mean), functional.embedding(y, sigma), eps)
 
-    def cross_entropy(self, z, y):
-        """L_c, Eqs. 8 and 9. Args: z [B, J]; y [B]. Returns nats, a scalar."""
-        log_var = self._clipped() if self.clip else (self.log_var.exp() + self.sigma_min**2).log()
+    def cross_entropy(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """L_c, Eqs. 8 and 9, nats, of z [B, J] and y [B]."""
+        log_var = self.clipped_log_var() if self.clip else (self.log_var.exp() + self.sigma_min**2).log()
         distances = (z[:, None] - self.mean).square() * (-log_var).exp()
         return functional.cross_entropy(-0.5 * (distances + log_var).sum(2), y)
 
-    def negative_entropy(self):
-        """L_p, Eq. 10, its second term over J. Returns nats, a scalar."""
-        log_var = self._clipped() if self.clip else self.log_var
+    def negative_entropy(self) -> torch.Tensor:
+        """L_p, Eq. 10, nats, its second term over J."""
+        log_var = self.clipped_log_var() if self.clip else self.log_var
         return -math.log(log_var.shape[0]) - 0.5 * (1.0 + LOG_2PI + log_var.mean())
 
     @torch.no_grad()
-    def project(self):
+    def project(self) -> None:
         """Moves variances below the floor of "clip" back onto it."""
         if self.clip:
-            self.log_var.copy_(self._clipped())
+            self.log_var.clamp_min_(self.floor)
 
 
-def gaussian_nll(z, mean, log_var, log_constant):
-    """L_q, Eq. 7. Args: z, mean, log_var [B, J]; log_constant. Returns nats, a scalar."""
+def gaussian_nll(z, mean, log_var, log_constant: float) -> torch.Tensor:
+    """L_q, Eq. 7, nats; z, mean, log_var [B, J]."""
     return 0.5 * ((z - mean).square() * (-log_var).exp() + log_var + log_constant).sum(1).mean()

@@ -18,7 +18,7 @@ class ConditionalNormReLU(nn.Module):
         for name in ("gain", "bias"):
             table = nn.Embedding(settings.num_clusters, features)
             setattr(self, name, table if by_label else SpectralLayer(features, condition_dim, bias=False))
-        self.norm = NormReLU(features, settings.momentum, settings.batch_norm_epsilon)
+        self.norm = NormReLU(features, settings.batch_norm_momentum, settings.batch_norm_epsilon)
 
     def forward(self, x, condition, scales, following):
         """Args: x; condition; scales; following, the convolution that comes next."""
@@ -76,7 +76,7 @@ class Generator(nn.Module):
             condition_dim = settings.latent_dim + part
             self.blocks.append(GeneratorBlock(settings, width, features, resample, condition_dim, rewritten))
             width = features
-        self.output_norm = NormReLU(width, settings.momentum, settings.batch_norm_epsilon)
+        self.output_norm = NormReLU(width, settings.batch_norm_momentum, settings.batch_norm_epsilon)
         self.output_gain = nn.Parameter(torch.ones(width))
         self.output_bias = nn.Parameter(torch.zeros(width))
         self.output = SpectralLayer(settings.image_channels, width, 3, 3)

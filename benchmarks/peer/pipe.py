@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 class WorkerError(RuntimeError):
@@ -19,54 +21,60 @@ class WorkerError(RuntimeError):
 class Worker:
     """The parent's side.
 
-    Args:
-      command: of the process.
-      settings: a JSON value, the first thing that the process reads.
-      environment: variables to set in addition.
-      patience: seconds after which a process that gives no answer is ended; None waits for ever.
+    Attributes:
+        facts: what the process said of itself when it was ready.
     """
 
-    def __init__(self, command, settings, environment=None, patience=None):
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Any,
+        environment: Mapping[str, str] | None = None,
+        patience: float | None = None,
+    ):
+        """Starts the process, and waits until it is ready.
+
+        Args:
+            command: of the process.
+            settings: a JSON value, the first thing that the process reads.
+            environment: variables to set in addition.
+            patience: seconds after which a process that gives no answer is ended; None waits for ever.
+        """
         self._patience = patience
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (it lives as long as the process)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, **(environment or {})},
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
+        self._process = subprocess.Popen(command, **pipes, env={**os.environ, **(environment or {})})
         self.facts = self._ask(settings)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def _ask(self, message):
-        with contextlib.suppress(BrokenPipeError):  # it ended: the empty answer below is looked into
+        with contextlib.suppress(BrokenPipeError):  # it ended: the empty answer below says why
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        late = threading.Event()
-
-        def end():
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(self._patience or 0, end)
+        timer = threading.Timer(self._patience or 0, self._process.kill)
         if self._patience is not None:
             timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
         if not line:
-            code = f"{self._process.wait()}{f', {self._patience:.0f} s without an answer' if late.is_set() else ''}"
+            code = self._process.wait()
             self._log.seek(0)
-            written = self._log.read()[-3000:]
+            end_of_log = self._log.read()[-3000:]
             self.close()
-            raise WorkerError(f"{' '.join(self._process.args)} ended with {code}:\n{written}")
+            late = f", perhaps after its {self._patience:.0f} s" if code == -9 and self._patience is not None else ""
+            raise WorkerError(f"{' '.join(self._process.args)} ended with {code}{late}:\n{end_of_log}")
         return json.loads(line)
 
-    def run(self, iterations):
-        """Args: iterations. Returns seconds per iteration."""
+    def run(self, iterations: int) -> float:
+        """Runs iterations, and returns the seconds of one."""
         return self._ask(iterations)["seconds"] / iterations
 
-    def close(self):
+    def close(self) -> None:
         """Ends the process."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -75,22 +83,17 @@ class Worker:
         self._log.close()
 
 
-def serve(prepare):
+def serve(prepare: Callable[[Any], tuple[dict[str, Any], Callable[[int], float]]]) -> None:
     """The process's side: reads settings, prepares, then times iterations until the pipe closes.
 
     Args:
-      prepare: from the settings to a dictionary of facts about the process and a function of a number of iterations
-        that returns the seconds they took.
+        prepare: from the settings to facts about the process, and a function from a number of iterations to their
+            seconds.
     """
     # What libraries print must not get into the pipe.
-    with os.fdopen(os.dup(1), "w") as replies:
+    with os.fdopen(os.dup(1), "w", buffering=1) as replies:
         os.dup2(2, 1)
-
-        def reply(value):
-            replies.write(json.dumps(value) + "\n")
-            replies.flush()
-
         facts, run = prepare(json.loads(sys.stdin.readline()))
-        reply(facts)
+        replies.write(json.dumps(facts) + "\n")
         for line in sys.stdin:
-            reply({"seconds": run(json.loads(line))})
+            replies.write(json.dumps({"seconds": run(json.loads(line))}) + "\n")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import Array, Float, Integer, Key, UInt8
+from jaxtyping import Array, Float, Integer, Key, Real
 
 # Of the device's memory; the rest is for the networks.
 DEVICE_SHARE = 0.25
@@ -37,8 +37,8 @@ class Batch(NamedTuple):
     labels: jax.Array | np.ndarray | None
 
 
-def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:
-    """Scales pixels to [-1, 1], float32 (float64 where jax is told to use it)."""
+def to_float(images: Real[Array | np.ndarray, "..."]) -> Float[Array | np.ndarray, "..."]:
+    """Scales pixels from 0 .. 255 to [-1, 1], float32 (float64 where jax is told to use it)."""
     return images.astype(jnp.result_type(float)) / 127.5 - 1.0
 
 
@@ -55,7 +55,7 @@ def epoch_order(
 
 
 def gather(
-    images: UInt8[Array | np.ndarray, "N H W C"],
+    images: Real[Array | np.ndarray, "N H W C"],
     labels: Integer[Array | np.ndarray, " N"] | None,
     indices: Integer[Array | np.ndarray, "..."],
 ) -> Examples:
@@ -157,13 +157,13 @@ class StreamLoader(_Loader):
 
     def __post_init__(self) -> None:
         cpu = jax.local_devices(backend="cpu")[0]
-        keys = [jax.device_put(key, cpu) for key in self.keys]
+        keys, count = [jax.device_put(key, cpu) for key in self.keys], len(self.images)
 
         # A batch may reach across two epochs, and threads are a little apart.
         @functools.lru_cache(maxsize=4 * len(keys))
         def order(run: int, epoch: int) -> np.ndarray:
             with jax.default_device(cpu):
-                return np.asarray(epoch_order(keys[run], epoch, len(self.images)))
+                return np.asarray(epoch_order(keys[run], epoch, count))
 
         self._order = order
 

@@ -10,26 +10,25 @@ from jaxtyping import Shaped, UInt8
 from mpcc_jax.errors import DataError
 
 
-def choose_image_shape(count: int, shape: tuple[int, ...] | None, wanted: Any, *, pad: bool) -> tuple[int, int, int]:
-    """Chooses the shape (H, W, C) of the images that rows stand for.
+def choose_image_shape(
+    count: int, shape: tuple[int, ...] | None, image_shape: Any, *, pad: bool
+) -> tuple[int, int, int]:
+    """Chooses the shape (H, W, C) of the images that rows of `count` features stand for. Raises DataError if none fits.
 
     Args:
       count: features of a row.
-      shape: (H, W, C) if the rows were images, else None.
-      wanted: the estimator's `image_shape`: (H, W), (H, W, C), or None.
+      shape: (H, W, C) if the rows were images.
+      image_shape: (H, W) or (H, W, C) that the user asked for.
       pad: whether rows that fill no square are laid on the smallest that holds them.
-
-    Raises:
-      DataError: if there are no such images.
     """
-    if wanted is not None:
-        chosen = (*wanted, 1) if len(wanted) == 2 else tuple(wanted)
+    if image_shape is not None:
+        chosen = (*image_shape, 1) if len(image_shape) == 2 else tuple(image_shape)
         whole = all(isinstance(size, numbers.Integral) and size > 0 for size in chosen)
         if not whole or len(chosen) != 3 or chosen[2] not in (1, 3):
-            raise DataError(f"image_shape is {wanted!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
+            raise DataError(f"image_shape is {image_shape!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
         if math.prod(chosen) != count or shape not in (None, chosen):
             content = f"rows of {count} features" if shape is None else f"images of shape {shape}"
-            raise DataError(f"image_shape is {wanted!r}, and X holds {content}; allowed: the shape of its images.")
+            raise DataError(f"image_shape is {image_shape!r}, and X holds {content}; allowed: the shape of its images.")
         return tuple(int(size) for size in chosen)
     if shape is not None:
         return shape

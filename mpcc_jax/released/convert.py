@@ -149,12 +149,8 @@ def _find_likely_fields(model: Model, found: dict[str, tuple[int, ...]]) -> list
     return [f"config.{field}" for field, likely in signs.items() if likely]
 
 
-def check_names_and_shapes(model: Model, tensors: Mapping[str, np.ndarray]) -> None:
-    """Compares released tensors with those of a model; what computes nothing there may be missing.
-
-    Raises:
-      WeightsError: with the first tensors that are missing, superfluous or of another shape, and the likely fields.
-    """
+def _check_names_and_shapes(model: Model, tensors: Mapping[str, np.ndarray]) -> None:
+    """What computes nothing in the model may be missing."""
     shapes, needed = released_shapes(model), set(to_released(*_template(model)))
     found = {name: np.shape(array) for name, array in tensors.items()}
     if any(name.startswith("G_ema.") for name in found):
@@ -177,9 +173,9 @@ def from_released(model: Model, tensors: Mapping[str, np.ndarray]) -> tuple[dict
     """Converts released tensors to params and buffers by part, in the dtype of the tensors; "G_ema." is passed over.
 
     Raises:
-      WeightsError: as `check_names_and_shapes`.
+      WeightsError: with the first tensors that are missing, superfluous or of another shape, and the likely fields.
     """
-    check_names_and_shapes(model, tensors)
+    _check_names_and_shapes(model, tensors)
 
     def convert(path: tuple, _: np.ndarray) -> jax.Array:
         name, kind = _identify(path)

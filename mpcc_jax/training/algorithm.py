@@ -1,12 +1,14 @@
 """Algorithm 1 as a configuration describes it: the model, its losses and its optimizers."""
 
 import dataclasses
+import functools
+import json
 from collections.abc import Mapping
 
 import optax
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import resolve_conventions
+from mpcc_jax.config import default_config, resolve_conventions, settings_of
 from mpcc_jax.data.augmentation import Augmentation
 from mpcc_jax.losses import ADVERSARIAL_LOSSES, AdversarialLoss
 from mpcc_jax.model import Model, build_model
@@ -49,7 +51,24 @@ class Algorithm:
 
 
 def build_algorithm(config: ConfigDict, image_channels: int, axis_name: str | None = None) -> Algorithm:
-    """Makes the networks, losses and optimizers of a configuration."""
+    """Makes the networks, losses and optimizers of a configuration.
+
+    It is the same object for settings that compute the same, so that runs which are alike share compiled programs.
+    """
+    settings = settings_of(config)
+    settings = {
+        name: settings[name]
+        for name in ("variant", "conventions", "data", "model", "prior", "loss", "training", "speed", "ema")
+    }
+    settings["data"] = {name: settings["data"][name] for name in ("resolution", "crop_padding", "flip")}
+    settings["training"] = {**settings["training"], "iterations": 1, "iterations_per_call": 1}
+    return _build(json.dumps(settings, sort_keys=True), image_channels, axis_name)
+
+
+@functools.lru_cache(maxsize=32)
+def _build(settings, image_channels, axis_name):
+    config = default_config()
+    config.update(json.loads(settings))
     training, conventions = config.training, resolve_conventions(config)
 
     def adam(learning_rate):

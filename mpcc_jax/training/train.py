@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mpcc_jax import report
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.console import Display, TrainingProgress
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, choose_placement
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
+from mpcc_jax.report.images import draw_pictures, save_contact_sheet
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.algorithm import Algorithm, build_algorithm
 from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
@@ -194,7 +194,7 @@ def _write_facts(run):
         write_json(run.workdir / "config.json", settings_of(run.config))
         write_json(run.workdir / "data.json", run.dataset.facts())
         data = run.dataset
-        report.save_contact_sheet(run.workdir / "data.png", data.images, data.labels, data.class_names, data.name)
+        save_contact_sheet(run.workdir / "data.png", data.images, data.labels, data.class_names, data.name)
 
 
 def next_stop(iteration: int, total: int, *intervals: int) -> int:
@@ -295,7 +295,7 @@ def _conclude(run, state, **facts):
         trained, folder = TrainedModel(config, run.algorithm.model, weights, **options), run.folder(seed)
         folder.mkdir(exist_ok=True)
         evaluation = evaluate(trained, dataset, run.chosen)
-        report.draw_pictures(trained, sample, evaluation.clusters, dataset.class_names, folder)
+        draw_pictures(trained, sample, evaluation.clusters, dataset.class_names, folder)
         scored.append({**describe(trained), **facts, **evaluation.scores})
         write_json(folder / "results.json", scored[-1])
     if not scored:

@@ -102,11 +102,15 @@ def folder(tmp_path):
 
 
 def test_images_of_a_folder_or_a_file(folder):
-    files = read_images(folder, (8, 8, 3))
+    (folder / "m.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"m\.png cannot be read as a picture .*--skip_bad"):
+        read_images(folder, (8, 8, 3))
+    files = read_images(folder, (8, 8, 3), skip_bad=True)
     assert files.names == ["a.png", "b/x.png", "z.png"]
+    assert [name for name, _ in files.skipped] == ["m.png"]
     np.testing.assert_array_equal(files.images, as_images(COLOUR[[1, 2, 0]], (8, 8, 3)))
-    np.testing.assert_array_equal(np.asarray(files.originals(1)), COLOUR[2])
-    assert read_images(folder, (8, 8, 1)).images.shape == (3, 8, 8, 1), "made gray, as in training"
+    np.testing.assert_array_equal(np.asarray(files.originals(2)), COLOUR[0])
+    assert read_images(folder / "b", (8, 8, 1)).images.shape == (1, 8, 8, 1), "made gray, as in training"
     files = read_images(folder / "z.png", (8, 8, 3))
     assert files.names == ["z.png"]
     np.testing.assert_array_equal(files.images, as_images(COLOUR[:1], (8, 8, 3)))
@@ -119,22 +123,15 @@ def test_images_of_an_npz(tmp_path):
     assert files.names == ["some.npz[0]", "some.npz[1]", "some.npz[2]"]
     np.testing.assert_array_equal(files.images, as_images(COLOUR, (8, 8, 3)))
     np.testing.assert_array_equal(np.asarray(files.originals(2)), COLOUR[2])
-    np.savez(path, images=SMALL_IMAGES / 127.5 - 1.0)
+    np.savez(path, images=SMALL_IMAGES / 127.5 - 1.0)  # floats
     np.testing.assert_array_equal(np.asarray(read_images(path, (8, 8, 1)).originals(3)), SMALL_IMAGES[3, ..., 0])
 
 
-def test_images_that_cannot_be_read(folder, tmp_path):
-    (folder / "m.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"m\.png cannot be read as a picture .*--skip_bad"):
-        read_images(folder, (8, 8, 3))
-    files = read_images(folder, (8, 8, 3), skip_bad=True)
-    assert files.names == ["a.png", "b/x.png", "z.png"]
-    assert [name for name, _ in files.skipped] == ["m.png"]
-    np.testing.assert_array_equal(np.asarray(files.originals(2)), COLOUR[0])
-    with pytest.raises(DataError, match="cannot be read"):
-        read_images(folder / "m.png", (8, 8, 3), skip_bad=True)
+def test_no_images_to_read(tmp_path):
     with pytest.raises(DataError, match=r"--images is .*; allowed: a folder"):
         read_images(tmp_path / "missing", (8, 8, 3))
-    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds no pictures \(0 other files\)"):
-        read_images(tmp_path / "empty", (8, 8, 3))
+        read_images(tmp_path, (8, 8, 3))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_images(tmp_path, (8, 8, 3), skip_bad=True)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mpcc_jax.data import from_arrays
-from mpcc_jax.data.images import as_images, fit_array, fit_picture, is_gray, read_picture, resize_square, to_8_bit
+from mpcc_jax.data.images import as_images, fit_array, fit_picture, is_gray, read_picture, to_8_bit
 from mpcc_jax.errors import DataError
 from tests.conftest import SMALL_IMAGES
 
@@ -47,24 +47,19 @@ def test_transparency_is_laid_on_the_background():
     np.testing.assert_array_equal(np.asarray(to_8_bit(gray, 1, 255)), [[255, 20]])
 
 
-def test_palettes_are_looked_up():
+def test_gray_by_mode_or_palette():
     palette = reopened(Image.fromarray(COLOUR).quantize(256))
-    assert palette.mode == "P"
     np.testing.assert_array_equal(to_8_bit(palette, 3), palette.convert("RGB"))
-    assert not is_gray(palette)
-    assert is_gray(Image.fromarray(GRAY).quantize(256))
-
-
-@pytest.mark.parametrize(("mode", "gray"), [("1", True), ("LA", True), ("RGB", False), ("CMYK", False)])
-def test_gray_by_mode(mode, gray):
-    image = Image.new(mode, (2, 2))
-    assert is_gray(image) == gray
-    assert [to_8_bit(image, channels).mode for channels in (1, 3)] == ["L", "RGB"]
+    gray = [Image.new(mode, (2, 2)) for mode in ("1", "LA", "I;16")] + [Image.fromarray(GRAY).quantize(256)]
+    colour = [Image.new(mode, (2, 2)) for mode in ("RGB", "CMYK")] + [palette]
+    assert [is_gray(image) for image in gray + colour] == [True] * 4 + [False] * 3
+    for image in gray + colour:
+        assert [to_8_bit(image, channels).mode for channels in (1, 3)] == ["L", "RGB"]
 
 
 def test_the_crop_is_the_centred_square():
-    np.testing.assert_array_equal(resize_square(Image.fromarray(GRAY), 6), GRAY[:, 1:7])
-    np.testing.assert_array_equal(resize_square(Image.fromarray(GRAY.T.copy()), 6), GRAY.T[1:7])
+    np.testing.assert_array_equal(fit_array(GRAY[..., None], 6)[..., 0], GRAY[:, 1:7])
+    np.testing.assert_array_equal(fit_array(COLOUR.transpose(1, 0, 2), 6), COLOUR.transpose(1, 0, 2)[1:7])
 
 
 def test_reduction_is_antialiased():
@@ -96,15 +91,6 @@ def test_pictures_of_the_caller_stay_as_they_are():
     as_images([photo], (8, 8, 3))
     assert photo.size == SMOOTH.size
     np.testing.assert_array_equal(photo, reopened(SMOOTH, "JPEG", quality=95))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_arrays_are_fitted_as_pictures(channels):
-    array = COLOUR[..., :channels]
-    picture = Image.fromarray(array[..., 0] if channels == 1 else array)
-    np.testing.assert_array_equal(fit_array(array, 4), fit_picture(picture, 4, channels))
-    square = array[:, :6]
-    assert fit_array(square, 6) is square
 
 
 def test_images_of_the_right_size_pass_as_they_are():

@@ -5,13 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from mpcc_jax.data import load_dataset, sources
+from mpcc_jax.data import load_dataset
 from mpcc_jax.data.dataset import Block, Reader
+from mpcc_jax.data.sources import READ_BLOCK, read_blocks
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 
 
-def test_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_lists_the_known_ones():
     config = tiny_config()
     config.data.name = "minst"
     with pytest.raises(DataError, match=r"config.data.name is 'minst'; allowed: 'digits', 'mnist', .*'folder:PATH'"):
@@ -21,9 +22,9 @@ def test_unknown_name_lists_the_known_ones():
 def test_blocks_come_in_order_whatever_thread_is_first():
     def read(start, stop):
         time.sleep(0.02 if start == 0 else 0.0)
-        return Block(np.full((stop - start, 1, 1, 1), start // sources.READ_BLOCK, np.uint8))
+        return Block(np.full((stop - start, 1, 1, 1), start // READ_BLOCK, np.uint8))
 
-    blocks = list(sources.read_blocks(Reader(3 * sources.READ_BLOCK - 1, 1, read), 3))
+    blocks = list(read_blocks(Reader(3 * READ_BLOCK - 1, 1, read), 3))
     assert [len(block.images) for block in blocks] == [512, 512, 511]
     assert [block.images[0, 0, 0, 0] for block in blocks] == [0, 1, 2]
 
@@ -36,11 +37,11 @@ def test_a_failing_block_stops_the_reading():
         raise DataError("broken")
 
     with pytest.raises(DataError, match="broken"):
-        list(sources.read_blocks(Reader(100 * sources.READ_BLOCK, 1, read), 2))
+        list(read_blocks(Reader(100 * READ_BLOCK, 1, read), 2))
     assert len(seen) <= 4
 
 
 def test_progress_is_reported():
-    reports = []
-    load_dataset(tiny_config(), lambda *numbers: reports.append(numbers))
-    assert reports == [(512, 1797), (1024, 1797), (1536, 1797), (1797, 1797)]
+    counts = []
+    load_dataset(tiny_config(), lambda *numbers: counts.append(numbers))
+    assert counts == [(512, 1797), (1024, 1797), (1536, 1797), (1797, 1797)]

@@ -65,7 +65,7 @@ def test_what_is_missing_says_why(tmp_path, options):
     assert "| FID | paper | 1 | 9.00 | 6.50 ± 0.33 | +2.50 |" in publish(table, options)[0]
     page = render_page(table, "paper", *read_records(table, options), {})
     assert "IS and FID of 24 generated images." in page
-    assert "| 20 of 20 images |" in page
+    assert "| 1797 of 1797 images |" in page
 
 
 def test_the_interval_is_welchs():
@@ -98,6 +98,6 @@ def test_runs_say_where_they_were_trained(tmp_path, options):
     write_records(row, "paper", options, (0.8, 0.9), **changed)
     write_records(row, "paper", options, (0.8,), seconds=7200.0, seeds_at_once=2)
     assert (
-        "| Small | paper | 0, 1 | 80.00, 90.00 | 1.00, not known | 4 | float32 | 2 cores of a test; a \\| b | "
-        "abcdef0 | jax 0.10.2 | 2026-11-23 | 20 of 20 images |"
+        "| Small | paper | 0, 1 | 80.00, 90.00 | 1.00, not known | 4 | float32 | one of 2 cores, Intel Xeon 2.5 GHz, "
+        "shared; a \\| b | 3595f8f | jax 0.10.2 | 2026-11-23 | 1797 of 1797 images |"
     ) in write_table(make_table(row), options).read_text()

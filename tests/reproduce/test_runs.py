@@ -1,10 +1,11 @@
 import json
+import re
 import subprocess
 
 import pytest
 
+from mpcc_jax.config import settings_of
 from mpcc_jax.errors import WorkdirError
-from mpcc_jax.workdir import settings_of
 from reproduce.runs import FAILED, Options, Run, plan_runs, read_commit, read_json, read_records, training_seconds
 from tests.reproduce.examples import make_row, make_table, write_record
 
@@ -96,12 +97,11 @@ def test_the_hours_of_an_interrupted_run_are_those_of_its_log(tmp_path):
 
 def test_the_commit_says_whether_files_were_changed(tmp_path):
     assert read_commit(tmp_path) == "not known"
-    who = ("-c", "user.name=test", "-c", "user.email=test@test")
     (tmp_path / "launch.py").write_text("one")
+    who = ("-c", "user.name=test", "-c", "user.email=test@test")
     for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "first")):
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
     commit = read_commit(tmp_path)
-    assert len(commit) >= 7
-    assert set(commit) <= set("0123456789abcdef")
+    assert re.fullmatch("[0-9a-f]{7,}", commit)
     (tmp_path / "launch.py").write_text("two")
     assert read_commit(tmp_path) == commit + "+changes"

@@ -4,10 +4,9 @@ import sys
 
 import pytest
 
-from mpcc_jax.config import resolve_conventions
+from mpcc_jax.config import resolve_conventions, settings_of
 from mpcc_jax.errors import InputError
 from mpcc_jax.variants import VARIANTS
-from mpcc_jax.workdir import settings_of
 from reproduce.runs import differences
 from reproduce.tables import ABLATION, ARMS, CLUSTERING, CPU, MEASURES, TABLES, configure, find_scale
 

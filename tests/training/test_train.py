@@ -74,7 +74,7 @@ def test_another_model_does_not_ruin_a_run(tmp_path):
     workdir, config = make_run(tmp_path / "run"), trained_config()
     before = contents(workdir)
     config.model.num_clusters, config.training.iterations = 4, 8
-    with pytest.raises(ConfigError, match="config.model.num_clusters was 3 and is 4"):
+    with pytest.raises(ConfigError, match=r"config.model.num_clusters was 3 and is 4"):
         train(config, workdir, tiny_dataset(), display=quiet())
     with pytest.raises(CheckpointError, match=r"is of another model: "):
         train(config, workdir, tiny_dataset(), override=True, display=quiet())
