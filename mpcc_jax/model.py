@@ -214,7 +214,7 @@ def discriminate(
     params: Params,
     buffers: Buffers,
     images: Float[ArrayLike, "B H W C"],
-    y: Int[ArrayLike, " B"],
+    y: Int[ArrayLike, " B"] | None,
     *,
     train: bool,
 ) -> tuple[Float[Array, " B"], Buffers]:

@@ -42,7 +42,7 @@ def _in_batches(program: Callable, batch_size: int, *arrays: Array | np.ndarray)
 @functools.cache
 def _compiled_encoder(model: Model) -> Callable:
     def encoder(params, buffers, images):
-        images = to_float(images) if images.dtype == jnp.uint8 else images
+        images = to_float(images) if images.dtype == jnp.uint8 else images.astype(jnp.result_type(float))
         (mean, log_var), _ = encode(model, params, buffers, images, train=False)
         mixture = model.prior.membership_mixture(params["prior"])
         return mean, log_var, log_membership(mean, mixture), mixture.log_prob(mean)
