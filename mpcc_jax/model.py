@@ -148,7 +148,7 @@ def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
 
 
 def _apply(
-    model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike, train: bool
+    model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike | None, train: bool
 ) -> tuple[Any, Buffers]:
     """Runs one part; a training pass advances its buffers."""
     variables, advanced = {"params": params[part], **buffers[part]}, {}
