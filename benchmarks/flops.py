@@ -22,8 +22,8 @@ import math
 import jax
 from ml_collections import ConfigDict
 
-from benchmarks.floor import ARITHMETIC, DEVICES, peak_of, shortest, utilisation
 from benchmarks.ours import image_channels_of, read_config
+from benchmarks.peak import ARITHMETIC, DEVICES, peak_of, shortest, utilisation
 from benchmarks.rounds import print_heading
 from mpcc_jax.config import resolve_conventions
 from mpcc_jax.networks.architecture import ARCHITECTURES, BOTTOM_SIZE

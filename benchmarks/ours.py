@@ -11,9 +11,8 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.config import load_config, validate
 from mpcc_jax.data.loader import DeviceLoader
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import init_state
+from mpcc_jax.training.state import build_algorithm, init_state
 from mpcc_jax.training.steps import compile_train_iterations
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"

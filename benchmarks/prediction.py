@@ -15,8 +15,7 @@ from benchmarks.flops import network_layers
 from benchmarks.ours import image_channels_of, random_images, read_config
 from benchmarks.rounds import alternate, print_heading, ratios, spread
 from mpcc_jax.trained_model import TrainedModel
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import init_state
+from mpcc_jax.training.state import build_algorithm, init_state
 
 SIDE = 1024  # of the matmul
 

@@ -5,7 +5,7 @@ python -m benchmarks.throughput [--configs digits,mnist,cifar10] [--precisions f
 
 Every combination is compiled as training compiles it, and timed. FLOP/s are exact counts of the architecture
 (benchmarks/flops.py) over the measured time, as published and as rewritten; utilisation is their share of the device's
-peak (benchmarks/floor.py), or where that is not known of a large matmul timed here. What does not fit the memory is
+peak (benchmarks/peak.py), or where that is not known of a large matmul timed here. What does not fit the memory is
 recorded and left out. The file is written after every combination, and none is begun that would end after --minutes;
 set JAX_COMPILATION_CACHE_DIR, and a second run compiles nothing. --peer times the PyTorch peer in turns with ours.
 """
@@ -30,9 +30,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.compare import peer_settings, start_peer
-from benchmarks.floor import ARITHMETIC, peak_of, utilisation
 from benchmarks.flops import count_flop
 from benchmarks.ours import Run, compile_run, image_channels_of, read_config
+from benchmarks.peak import ARITHMETIC, peak_of, utilisation
 from benchmarks.peer.pipe import WorkerError
 from benchmarks.rounds import alternate, describe_machine, ratios
 

@@ -19,16 +19,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mpcc_jax.config import default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
+from mpcc_jax.data.feature_rows import choose_image_shape, draw_rows
 from mpcc_jax.data.images import fit_float_array
 from mpcc_jax.data.loader import DeviceLoader
-from mpcc_jax.data.rows import choose_image_shape, draw_rows
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.trained_model import TrainedModel, Weights
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.loop import check_finite, iterate
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import init_state, split_seed
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 
 # Fields of the configuration by parameter.

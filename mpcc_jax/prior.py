@@ -50,6 +50,11 @@ class GaussianMixture(NamedTuple):
         """Log density of latents under the mixture, log p(z), in nats."""
         return jax.nn.logsumexp(self.log_weights[None, :] + self.component_log_prob(z), axis=-1)
 
+    def typicality(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
+        """Squared distance to the likeliest component in its deviations, averaged over J; about 1 inside it."""
+        nearest = jnp.argmax(self.log_weights[None, :] + self.component_log_prob(z), axis=-1)
+        return jnp.mean((z - self.mean[nearest]) ** 2 * jnp.exp(-self.log_var[nearest]), axis=-1)
+
 
 @dataclasses.dataclass(frozen=True)
 class GaussianMixturePrior:

@@ -18,10 +18,9 @@ from mpcc_jax.evaluation.encode import Encoding, encode_images, generate_images,
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import Model
 from mpcc_jax.prior import GaussianMixture, draw_latents
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.checkpoints import find_checkpoints, read_checkpoint
 from mpcc_jax.training.sharding import select_seed
-from mpcc_jax.training.state import split_seed
+from mpcc_jax.training.state import build_algorithm, split_seed
 from mpcc_jax.workdir import read_run
 
 # [N, H, W, C] of any size, uint8 or floats in [-1, 1], or a list: see `mpcc_jax.data.images.as_images`.

@@ -27,9 +27,8 @@ from mpcc_jax.config import default_config
 from mpcc_jax.data.loader import Batch
 from mpcc_jax.model import init
 from mpcc_jax.prior import Latents
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import Noise
 
 ROOT = pathlib.Path(__file__).parents[1]

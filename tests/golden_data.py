@@ -11,7 +11,7 @@ from mpcc_jax.config import default_config
 from mpcc_jax.data.loader import Batch
 from mpcc_jax.prior import Latents
 from mpcc_jax.released.convert import from_released
-from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import build_algorithm
 from mpcc_jax.training.steps import Noise
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"

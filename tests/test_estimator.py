@@ -21,10 +21,9 @@ from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError, DataError, InputError
 from mpcc_jax.estimator import make_config
 from mpcc_jax.evaluation.encode import _compiled_encoder
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.loop import iterate
 from mpcc_jax.training.sharding import make_layout
-from mpcc_jax.training.state import init_state, split_seed
+from mpcc_jax.training.state import build_algorithm, init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 
 # One program for all: K, which some of scikit-learn's checks set, is fixed by `config`, and there is one network size.

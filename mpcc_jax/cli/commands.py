@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mpcc_jax.cli.arguments import MEASUREMENT
-from mpcc_jax.cli.outputs import check_output, copy_by_cluster, write_images
+from mpcc_jax.cli.image_output import check_output, copy_by_cluster, write_images
 from mpcc_jax.config import load_config, settings_of, validate
 from mpcc_jax.console import Display, describe_scores, table
 from mpcc_jax.data import Dataset, load_dataset
@@ -30,7 +30,7 @@ from mpcc_jax.report.gather import gather_findings, read_history
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
-from mpcc_jax.training.export_seed import export_seed
+from mpcc_jax.training.export_run import export_seed
 from mpcc_jax.workdir import describe_machine, new_folder, read_run, read_settings, versions, write_json
 
 RECONSTRUCTED = 64

@@ -14,9 +14,8 @@ from mpcc_jax.released.convert import from_released, to_complete_released, to_re
 from mpcc_jax.released.files import read_released, write_released
 from mpcc_jax.tensor_files import import_torch, read_tensors, write_tensors
 from mpcc_jax.trained_model import load
-from mpcc_jax.training.algorithm import Algorithm, build_algorithm
 from mpcc_jax.training.checkpoints import Checkpoints
-from mpcc_jax.training.state import TrainState, assemble_state
+from mpcc_jax.training.state import Algorithm, TrainState, assemble_state, build_algorithm
 from mpcc_jax.workdir import new_folder, versions, write_json
 
 UNUSED = "released_unused.npz"  # in the folder of the run: what the model has no place for, for the way back

@@ -17,9 +17,8 @@ from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.loader import Batch, Examples, to_batch
 from mpcc_jax.model import discriminate, encode, generate, generate_passes
 from mpcc_jax.prior import Latents, draw_latents
-from mpcc_jax.training.algorithm import Algorithm
 from mpcc_jax.training.sharding import Layout
-from mpcc_jax.training.state import TrainState, state_shapes
+from mpcc_jax.training.state import Algorithm, TrainState, state_shapes
 
 Metrics = dict[str, Array]
 

@@ -18,13 +18,12 @@ from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
 from mpcc_jax.report.images import draw_pictures, save_contact_sheet
 from mpcc_jax.trained_model import TrainedModel
-from mpcc_jax.training.algorithm import Algorithm, build_algorithm
 from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all
 from mpcc_jax.training.logging import Monitor, RunLog
 from mpcc_jax.training.loop import check_finite, iterate
 from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
-from mpcc_jax.training.state import Keys, TrainState, abstract_state, init_state, split_seed
+from mpcc_jax.training.state import Algorithm, Keys, TrainState, abstract_state, build_algorithm, init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 from mpcc_jax.workdir import (
     check_same_run,

@@ -11,8 +11,7 @@ from jax.extend.core import Literal
 
 from benchmarks.flops import CONFIGS, count_flop, count_iteration, main, network_layers
 from benchmarks.ours import image_channels_of, read_config
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import state_shapes
+from mpcc_jax.training.state import build_algorithm, state_shapes
 from mpcc_jax.training.steps import train_iteration
 from tests.conftest import draw_inputs, tiny_config
 

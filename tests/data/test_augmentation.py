@@ -7,7 +7,7 @@ import pytest
 from mpcc_jax.data.augmentation import Augmentation, augment, draw_augmentation
 from mpcc_jax.data.loader import Examples
 from mpcc_jax.training import steps as iteration
-from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import build_algorithm
 from tests.conftest import tiny_config
 
 KEY = jax.random.key(0)

@@ -11,7 +11,7 @@ from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import InputError
 from mpcc_jax.evaluation.evaluate import cycle_scores, describe, evaluate, evaluate_clustering
 from mpcc_jax.trained_model import TrainedModel
-from mpcc_jax.training.algorithm import build_algorithm
+from mpcc_jax.training.state import build_algorithm
 from tests.conftest import SMALL_IMAGES
 from tests.trained import LABELS, tiny_dataset, tiny_state, tiny_trained, trained_config
 

@@ -8,8 +8,7 @@ import pytest
 
 from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.networks.precision import at_least_float32
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import train_iteration
 from tests.conftest import draw_inputs, random_variables, tiny_config
 from tests.networks.references import make_model

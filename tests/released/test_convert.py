@@ -16,8 +16,7 @@ from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.prior import Latents
 from mpcc_jax.released import from_released, to_released
 from mpcc_jax.released.convert import released_shapes
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
 from tests import golden_data
 from tests.conftest import random_variables, tiny_config
@@ -62,7 +61,7 @@ def run(case, network, *inputs, train):
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_outputs(case, mode):
+def test_image_output(case, mode):
     train = mode == "train"
     for key, network, inputs, parts in (
         ("G", generate, (case.z, case.y), ("generator",)),

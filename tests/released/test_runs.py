@@ -18,9 +18,8 @@ from mpcc_jax.released.convert import released_shapes, to_complete_released
 from mpcc_jax.released.files import read_released, write_released
 from mpcc_jax.tensor_files import read_tensors, write_tensors
 from mpcc_jax.trained_model import load
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.checkpoints import read_checkpoint
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from tests import golden_data
 from tests.conftest import random_variables, tiny_config
 from tests.trained import make_run

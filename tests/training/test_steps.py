@@ -11,8 +11,7 @@ import pytest
 
 from mpcc_jax.data.loader import DeviceLoader, epoch_order, gather, to_batch
 from mpcc_jax.prior import draw_latents
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import assemble_state, init_state
+from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
 from mpcc_jax.training.steps import (
     PRIOR_METRICS,
     Noise,

@@ -12,7 +12,7 @@ from mpcc_jax.console import Display
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
 from mpcc_jax.trained_model import load
-from mpcc_jax.training.export_seed import export_seed
+from mpcc_jax.training.export_run import export_seed
 from mpcc_jax.training.train import next_stop, prepare, train
 from tests.conftest import SMALL_IMAGES, tiny_config
 from tests.trained import make_run, tiny_dataset, trained_config

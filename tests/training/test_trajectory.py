@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.released.convert import to_released
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import train_iteration, update_discriminator, update_encoder, update_generator
 from tests import golden_data
 

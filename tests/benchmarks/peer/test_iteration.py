@@ -11,8 +11,7 @@ import pytest
 from benchmarks.compare import peer_settings
 from benchmarks.peer.settings import parse_variant
 from mpcc_jax.released.convert import to_released
-from mpcc_jax.training.algorithm import build_algorithm
-from mpcc_jax.training.state import assemble_state
+from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import train_iteration
 from tests import golden_data
 from tests.conftest import draw_inputs, random_variables, tiny_config

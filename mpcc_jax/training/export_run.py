@@ -5,10 +5,9 @@ from pathlib import Path
 import jax
 
 from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
-from mpcc_jax.training.algorithm import build_algorithm
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.sharding import make_layout, select_seed
-from mpcc_jax.training.state import abstract_state
+from mpcc_jax.training.state import abstract_state, build_algorithm
 from mpcc_jax.workdir import prepare_workdir, read_run, read_settings, versions, write_json
 
 

@@ -1,8 +1,8 @@
 import jax
 import pytest
 
-from benchmarks.floor import DEVICES, peak_of, shortest, utilisation
 from benchmarks.flops import Work
+from benchmarks.peak import DEVICES, peak_of, shortest, utilisation
 
 
 def test_the_floor_takes_the_longer_of_arithmetic_and_memory_in_every_phase():

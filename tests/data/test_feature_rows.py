@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpcc_jax.data.rows import choose_image_shape, draw_rows
+from mpcc_jax.data.feature_rows import choose_image_shape, draw_rows
 from mpcc_jax.errors import DataError
 
 
