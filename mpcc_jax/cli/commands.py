@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from mpcc_jax.cli.arguments import MEASUREMENT
 from mpcc_jax.cli.image_output import check_output, copy_by_cluster, write_images
 from mpcc_jax.config import load_config, settings_of, validate
-from mpcc_jax.console import Display, describe_scores, table
 from mpcc_jax.data import Dataset, load_dataset
 from mpcc_jax.data.folder import ImageFiles, read_images
 from mpcc_jax.data.loader import to_float
@@ -24,6 +23,7 @@ from mpcc_jax.evaluation import evaluate as evaluation
 from mpcc_jax.evaluation.features import to_uint8
 from mpcc_jax.evaluation.generation import measure, measure_statistics, plan_measurement
 from mpcc_jax.evaluation.scores import choose_sample
+from mpcc_jax.printing import Display, describe_scores, table
 from mpcc_jax.released.runs import export_released, import_released
 from mpcc_jax.report import write_page
 from mpcc_jax.report.gather import gather_findings, read_history

@@ -20,8 +20,8 @@ from mpcc_jax.report.charts import (
     qualitative_colors,
 )
 from mpcc_jax.report.findings import Findings
-from mpcc_jax.report.images import Picture, make_strip, save_figures, to_uri
 from mpcc_jax.report.latent_maps import can_be_mapped, make_map_charts
+from mpcc_jax.report.sheets import Picture, make_strip, save_figures, to_uri
 
 MINUS = "\N{MINUS SIGN}"
 COLUMNS = 8

@@ -11,12 +11,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
-from mpcc_jax.console import Display, TrainingProgress
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, choose_placement
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
-from mpcc_jax.report.images import draw_pictures, save_contact_sheet
+from mpcc_jax.printing import Display, TrainingProgress
+from mpcc_jax.report.sheets import draw_pictures, save_contact_sheet
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all

@@ -10,11 +10,11 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
+from tests.report.test_images import decode
 
 from mpcc_jax.report import latent_maps, page, write_page
-from mpcc_jax.report.images import arrange, make_strip
+from mpcc_jax.report.sheets import arrange, make_strip
 from tests.report.examples import images, make_all_findings, make_some_findings
-from tests.report.test_images import decode
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
@@ -84,7 +84,7 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mpcc_jax.report.latent_maps.embed_latents", embed)
         patch.setattr("mpcc_jax.report.page._draw_in_themes", draw)
-        patch.setattr("mpcc_jax.report.images.save_figure", lambda *_: None)
+        patch.setattr("mpcc_jax.report.sheets.save_figure", lambda *_: None)
         yield
 
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mpcc_jax.console import Display
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
+from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
 from mpcc_jax.training.export_run import export_seed
 from mpcc_jax.training.train import next_stop, prepare, train
