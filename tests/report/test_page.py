@@ -10,11 +10,11 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from tests.report.test_images import decode
 
 from mpcc_jax.report import latent_maps, page, write_page
 from mpcc_jax.report.sheets import arrange, make_strip
 from tests.report.examples import images, make_all_findings, make_some_findings
+from tests.report.test_sheets import decode
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")

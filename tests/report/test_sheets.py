@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mpcc_jax.data.loader import Examples
-from mpcc_jax.report import images as pictures
+from mpcc_jax.report import sheets as pictures
 from mpcc_jax.report.sheets import arrange, describe_clusters, make_strip, shrink, tile
 from mpcc_jax.trained_model import TrainedModel
 from tests.report.examples import images
