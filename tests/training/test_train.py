@@ -61,11 +61,11 @@ def test_pictures_without_labels_streamed_and_trained_further(folder, tmp_path):
     assert contents(workdir) == before, "a finished run is left as it is"
     assert "finished already" in printed(display)
 
-    config.training.iterations = 5
+    config.training.iterations = 6
     results = train(config, workdir, display=quiet())
-    assert (results["iterations"], results["resumed_at"]) == (5, 4)
+    assert (results["iterations"], results["resumed_at"]) == (6, 4)
     before, config.training.iterations = contents(workdir), 3
-    with pytest.raises(ConfigError, match=r"has trained 5 iterations, and config.training.iterations is 3; allowed: 5"):
+    with pytest.raises(ConfigError, match=r"has trained 6 iterations, and config.training.iterations is 3; allowed: 6"):
         train(config, workdir, display=quiet())
     assert contents(workdir) == before
 
