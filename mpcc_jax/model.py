@@ -152,7 +152,7 @@ def _apply(
 ) -> tuple[Any, Buffers]:
     """Runs one part; a training pass advances its buffers."""
     variables, advanced = {"params": params[part], **buffers[part]}, {}
-    inputs = [jnp.asarray(array) for array in inputs]
+    inputs = jax.tree.map(jnp.asarray, inputs)
     if model.rewrites.grouped_spectral_norms:
         spectral = variables.pop("spectral")
         norms = group_spectral_norms(params[part], spectral, model.power_iterations, model.spectral_epsilon)
