@@ -157,12 +157,12 @@ def resolve_conventions(config: ConfigDict) -> Conventions:
     return dataclasses.replace(VARIANTS[config.variant], **overrides)
 
 
-def _check(condition, field, value, allowed):
+def _check(condition: bool, field: str, value: Any, allowed: str) -> None:
     if not condition:
         raise ConfigError(f"config.{field} is {value!r}; allowed: {allowed}.")
 
 
-def _check_choice(field, value, choices):
+def _check_choice(field: str, value: Any, choices: Sequence[Any] | Mapping[Any, Any]) -> None:
     _check(value in choices, field, value, ", ".join(map(repr, choices)))
 
 
@@ -232,7 +232,7 @@ def validate(config: ConfigDict) -> None:
         _check(config.evaluation.every > 0, "evaluation.every", config.evaluation.every, reason)
 
 
-def _validate_latents(config, conventions):
+def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:
     model = config.model
     if model.conditioning == "split":
         chunks = int(math.log2(config.data.resolution)) - 1

@@ -311,7 +311,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         self._check(total, *pending)
         return {"params": state.params, "buffers": state.buffers, "ema": state.ema}
 
-    def _check(self, total, iteration, metrics):
+    def _check(self, total: int, iteration: int, metrics: Mapping[str, jax.Array]) -> None:
         """Reads the metrics of a call, while the next one runs."""
         metrics = {name: np.asarray(values) for name, values in metrics.items()}
         check_finite(iteration, metrics)

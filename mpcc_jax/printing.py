@@ -63,7 +63,7 @@ def describe_scores(scores: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _describe_seeds(results):
+def _describe_seeds(results: dict[str, Any]) -> dict[str, str]:
     members, mean, sd = results["members"], results["mean"], results["sd"]
     titles = {**SCORES, "cluster_entropy": "cluster entropy (nats)", "empty_clusters": "empty clusters"}
     facts = {"seeds": ", ".join(str(scores["seed"]) for scores in members)}
@@ -221,7 +221,7 @@ class TrainingProgress:
         self._mark = None
         self._printed = start * 10 // total
 
-    def _rate(self, iteration):
+    def _rate(self, iteration: int) -> str:
         """Iterations per second since the first call, which compiles."""
         now = time.monotonic()
         if self._mark is None:

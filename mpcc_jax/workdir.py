@@ -150,5 +150,5 @@ def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None
         )
 
 
-def _has_content(path):
+def _has_content(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()

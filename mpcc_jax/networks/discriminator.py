@@ -40,7 +40,7 @@ class DiscriminatorHead(nn.Module):
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], y: Int[Array, " B"], train: bool) -> Float[Array, " B"]:
+    def __call__(self, x: Float[Array, "B H W C"], y: Int[Array, " B"] | None, train: bool) -> Float[Array, " B"]:
         """Scores features; only the projection reads y."""
         x = apply_discriminator_blocks(self, ARCHITECTURES[self.resolution].discriminator, x, train)
         h = jnp.sum(at_least_float32(nn.relu(x)), axis=(1, 2))

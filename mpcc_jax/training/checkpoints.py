@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mpcc_jax.training.state import TrainState
 
 
 @jax.jit
-def _is_finite(state):
+def _is_finite(state: chex.ArrayTree) -> jax.Array:
     floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
 
@@ -30,11 +30,11 @@ def _is_finite(state):
 _copy = jax.jit(functools.partial(jax.tree.map, jnp.copy))
 
 
-def _score(metrics):
+def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -43,12 +43,12 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, ValueError | KeyError | FileNotFoundError) or type(error) is Exception
 
 
-def _shapes_by_name(tree):
+def _shapes_by_name(tree: Any) -> dict[str, tuple[int, ...]]:
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in paths}
 
 
-def _check_same_shapes(found, expected, source, leading=0):
+def _check_same_shapes(found: Any, expected: Any, source: str, leading: int = 0) -> None:
     """Says which array of a checkpoint does not fit, before it is read."""
     found, expected = _shapes_by_name(found), _shapes_by_name(expected)
     for name in {**expected, **found}:
@@ -147,14 +147,14 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, iteration, abstract):
+    def _read(self, iteration: int, abstract: chex.ArrayTree) -> Any:
         folder = self.directory.absolute() / str(iteration) / "state"
         stored = ocp.PyTreeCheckpointHandler().metadata(folder).tree
         _check_same_shapes(stored, abstract, f"the checkpoint of iteration {iteration} in {self.directory}")
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         return self._manager.restore(iteration, args=items).state
 
-    def _move_aside(self, iterations, warn):
+    def _move_aside(self, iterations: list[int], warn: Callable[[str], None]) -> None:
         """Training is about to write these iterations again."""
         if jax.process_count() > 1:
             raise CheckpointError(
@@ -178,11 +178,11 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.close()
 
-    def _describe(self):
+    def _describe(self) -> str:
         return f"Checkpoints that are complete: {self.iterations or 'none'} in {self.directory}."
 
     @contextlib.contextmanager
-    def _reporting(self):
+    def _reporting(self) -> Iterator[None]:
         """Turns what storage raises into a `CheckpointError`."""
         try:
             yield

@@ -94,7 +94,7 @@ def connect(
         watchdog.cancel()
 
 
-def _check_flags(coordinator, num_processes, process_id):
+def _check_flags(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     flags = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
     missing = [name for name, value in flags.items() if value is None]
     if missing:

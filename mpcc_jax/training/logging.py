@@ -49,7 +49,7 @@ def open_log(path: Path, iteration: int) -> TextIO:
     return open(path, "a", encoding="utf-8")
 
 
-def _tag(name):
+def _tag(name: str) -> str:
     """TensorBoard draws what has a common prefix side by side."""
     group = next((group for group in GROUPS if name.startswith(group + "_")), None)
     return name if group is None else f"{group}/{name[len(group) + 1 :]}"
@@ -132,7 +132,7 @@ class Monitor:
         self._logged = self._drawn = start
         self._mark, self._inspected = None, False
 
-    def _due(self, iteration, before, every):
+    def _due(self, iteration: int, before: int, every: int) -> bool:
         last = iteration == self._config.training.iterations
         return bool(every) and (iteration // every > before // every or last)
 
@@ -165,10 +165,10 @@ class Monitor:
                 picture = np.round(255 * report.tile(images, SHEET_COLUMNS)).astype(np.uint8)
                 self._log.write_picture(iteration, "samples", picture, run)
 
-    def _of_run(self, tree, run):
+    def _of_run(self, tree: Any, run: int) -> Any:
         return select_seed(tree, run) if self._num_seeds > 1 else tree
 
-    def _write_line(self, iteration, values, rates, run):
+    def _write_line(self, iteration: int, values: dict[str, Any], rates: dict[str, float], run: int) -> None:
         values = {name: float(value) for name, value in values.items()}
         flags, sentences = self._alarms[run].check(iteration, values)
         for sentence in sentences:
@@ -176,11 +176,11 @@ class Monitor:
         settings = {name: self._config.training[name] for name in ("learning_rate", "prior_learning_rate")}
         self._log.write(iteration, {**values, **settings, **rates, **flags}, run)
 
-    def _start_clock(self, iteration):
+    def _start_clock(self, iteration: int) -> None:
         if self._mark is None:  # the first call compiles
             self._mark = (iteration, time.monotonic())
 
-    def _rates(self, iteration):
+    def _rates(self, iteration: int) -> dict[str, float]:
         """Speed since the line before, and memory."""
         mark, self._mark = self._mark, (iteration, time.monotonic())
         if mark is None:

@@ -1,6 +1,8 @@
 """What is known about a run while it trains: means over some iterations, a look at the state, signs of collapse."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +53,7 @@ def inspect(model: Model, state: TrainState, images: UInt8[Array, "N H W C"]) ->
     }
 
 
-def _singular_values(tree):
+def _singular_values(tree: Any) -> list[Array]:
     return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if path[-1].key == "sigma"]
 
 
@@ -72,12 +74,12 @@ def choose_latents(model: Model, key: jax.Array) -> Latents:
 
 
 @functools.lru_cache(maxsize=8)
-def _draw_eps(model, shape):
+def _draw_eps(model: Model, shape: tuple[int, ...]) -> Callable[[jax.Array], Array]:
     return jax.jit(lambda key: draw_latents(key, shape, model.prior).eps)
 
 
 @functools.lru_cache(maxsize=8)
-def compile_on_state(function, model: Model, layout: Layout):
+def compile_on_state(function: Callable, model: Model, layout: Layout) -> Callable:
     """Returns `inspect` or `draw_samples` as a jitted function of the state of all seeds, and one other argument."""
     program = functools.partial(function, model)
     if layout.num_seeds > 1:
@@ -104,7 +106,7 @@ class Window:
 
 
 @functools.cache
-def _averages(names, several):
+def _averages(names: tuple[str, ...], several: bool) -> tuple[Callable, Callable]:
     kind = clu_metrics.Collection.create(**{name: clu_metrics.Average.from_output(name) for name in names})
 
     def accumulate(collection, values):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -50,10 +51,10 @@ class Layout:
         """Of what has one entry per run, if there are several."""
         return self._sharding(*self.seed_axes)
 
-    def _sharding(self, *axes):
+    def _sharding(self, *axes: str | None) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
-    def _divided(self, leaf):
+    def _divided(self, leaf: Any) -> PartitionSpec:
         """The longest axis of a leaf that the devices divide evenly goes over "batch"."""
         count = self.mesh.shape["batch"]
         sizes = [size if size % count == 0 else 0 for size in leaf.shape]
@@ -62,7 +63,7 @@ class Layout:
         axis = int(np.argmax(sizes))
         return PartitionSpec(*[None] * axis, "batch")
 
-    def _state_specs(self, state):
+    def _state_specs(self, state: chex.ArrayTree) -> chex.ArrayTree:
         specs = jax.tree.map(lambda _: PartitionSpec(), state)
         if self.shard_optimizer:
             divided = jax.tree.map(self._divided, {"optimizers": state.optimizers, "ema": state.ema})
@@ -96,7 +97,7 @@ class Layout:
         return jax.jit(jax.random.wrap_key_data, out_shardings=self.by_seed)(data)
 
 
-def _divisors(number):
+def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
@@ -132,7 +133,7 @@ def make_layout(config: ConfigDict, devices: list[Any] | None = None) -> Layout:
 
 
 @functools.cache
-def _gather(sharding):
+def _gather(sharding: NamedSharding) -> Callable:
     return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import chex
@@ -72,7 +72,7 @@ def build_algorithm(config: ConfigDict, image_channels: int, axis_name: str | No
 
 
 @functools.lru_cache(maxsize=32)
-def _build(settings, image_channels, axis_name):
+def _build(settings: str, image_channels: int, axis_name: str | None) -> Algorithm:
     config = default_config()
     config.update(json.loads(settings))
     training, conventions = config.training, resolve_conventions(config)
@@ -153,12 +153,12 @@ def assemble_state(algorithm: Algorithm, params: chex.ArrayTree, buffers: chex.A
 
 # The same function for the same algorithm, so that its shapes and its program are of one trace.
 @functools.lru_cache(maxsize=8)
-def _first_state(algorithm):
+def _first_state(algorithm: Algorithm) -> Callable[[jax.Array], TrainState]:
     return lambda key: assemble_state(algorithm, *init(algorithm.model, key))
 
 
 @functools.cache
-def _shapes(algorithm, double):
+def _shapes(algorithm: Algorithm, double: bool) -> TrainState:
     del double  # the types depend on it
     return jax.eval_shape(_first_state(algorithm), jax.random.key(0))
 
@@ -169,7 +169,7 @@ def state_shapes(algorithm: Algorithm) -> TrainState:
 
 
 @functools.lru_cache(maxsize=8)
-def compile_first_state(algorithm: Algorithm, layout: Layout | None = None):
+def compile_first_state(algorithm: Algorithm, layout: Layout | None = None) -> Callable[[jax.Array], TrainState]:
     """Returns the jitted function from `Keys.init` (of every seed) to the first state."""
     program, shardings = _first_state(algorithm), {}
     if layout is not None:

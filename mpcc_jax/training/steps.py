@@ -3,6 +3,7 @@
 import functools
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -91,7 +92,9 @@ def repeat_discriminator(
     return lax.scan(update, state.replace(buffers=buffers), (batches, y, fakes))
 
 
-def _discriminate_and_update(algorithm, state, inputs):
+def _discriminate_and_update(
+    algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Array, Array]
+) -> tuple[TrainState, Metrics]:
     """Lines 10 to 12 on a `Batch`, and generated images with their y."""
     batch, y, fakes = inputs
     model, adversarial = algorithm.model, algorithm.adversarial
@@ -259,7 +262,7 @@ def train_iterations(
 
 # The same function for equal arguments, so that runs which are alike compile once.
 @functools.lru_cache(maxsize=8)
-def compile_train_iterations(algorithm: Algorithm, layout: Layout | None = None):
+def compile_train_iterations(algorithm: Algorithm, layout: Layout | None = None) -> Callable:
     """Returns `train_iterations` as a jitted function of (state, examples, noise key) that reuses its state's memory.
 
     It compiles once per number of iterations. With several seeds, arguments and results have a leading axis of them.

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,9 @@ def read_data(
     return dataset
 
 
-def _open_run(config, workdir, display, dataset, layout, *, override):
+def _open_run(
+    config: ConfigDict, workdir: Path | str, display: Display, dataset: Dataset, layout: Layout, *, override: bool
+) -> Run:
     """Checks the working directory; changes nothing in it."""
     compared = {name: value for name, value in dataset.facts().items() if name not in ("origin", "notes")}
     check_agreement("the data's ", flatten(compared))
@@ -169,7 +172,7 @@ def _open_run(config, workdir, display, dataset, layout, *, override):
     )
 
 
-def _finished_results(run):
+def _finished_results(run: Run) -> dict[str, Any] | None:
     """The results of a run that has nothing left to do."""
     total = run.config.training.iterations
     results = read_results(run.workdir)
@@ -177,7 +180,7 @@ def _finished_results(run):
     return results if from_writer(finished) else None
 
 
-def _first_state(run, init_from):
+def _first_state(run: Run, init_from: Path | str | None) -> tuple[TrainState, int, Path | None]:
     """The state that training goes on from, its iteration, and the run that its weights are from, if another."""
     restored = run.checkpoints.restore(abstract_state(run.algorithm, run.layout), run.display.warn)
     if restored is not None:
@@ -187,7 +190,7 @@ def _first_state(run, init_from):
     return state if weights is None else with_weights(state, weights, run.layout, origin), 0, origin
 
 
-def _write_facts(run):
+def _write_facts(run: Run) -> None:
     if is_writer():
         # Before any other file, so that a folder with anything of a run in it says whose it is.
         write_json(run.workdir / "config.json", settings_of(run.config))
@@ -201,14 +204,14 @@ def next_stop(iteration: int, total: int, *intervals: int) -> int:
     return min([total, *((iteration // every + 1) * every for every in intervals if every)])
 
 
-def _make_loader(run, placement):
+def _make_loader(run: Run, placement: str) -> DeviceLoader | StreamLoader:
     training, labels = run.config.training, run.dataset.labels if run.config.training.conditional else None
     kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
     keys = [keys.data for keys in run.keys]
     return kind(run.dataset.images, labels, keys, training.discriminator_steps, training.batch_size, run.layout)
 
 
-def _train(run, placement, state, iteration):
+def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple[TrainState, int]:
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
     config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
     facts = {"config": settings_of(config), "versions": versions()}
@@ -240,7 +243,9 @@ def _train(run, placement, state, iteration):
     return state, iteration
 
 
-def _watch(run, calls, monitor, progress, stop_requested):
+def _watch(
+    run: Run, calls: Iterator, monitor: Monitor, progress: TrainingProgress, stop_requested: Callable[[], bool]
+) -> tuple[TrainState, int]:
     """Follows calls to their end or to a request to stop; metrics of one are read while the next one runs."""
     pending = None
     for state, iteration, metrics in calls:
@@ -253,14 +258,16 @@ def _watch(run, calls, monitor, progress, stop_requested):
     return state, iteration
 
 
-def _report(run, monitor, progress: TrainingProgress, iteration, metrics, observed):
+def _report(
+    run: Run, monitor: Monitor, progress: TrainingProgress, iteration: int, metrics: dict[str, Any], observed: tuple
+) -> None:
     metrics = {name: np.asarray(values) for name, values in metrics.items()}
     check_finite(iteration, metrics, run.several_seeds)
     progress.advance(iteration, {name: float(np.mean(values[..., -1])) for name, values in metrics.items()})
     monitor.write(iteration, observed)
 
 
-def _score(run, state, iteration, log, progress):
+def _score(run: Run, state: TrainState, iteration: int, log: RunLog | None, progress: TrainingProgress) -> float | None:
     """Scores the clusters of every seed; returns the mean of the score that chooses the best checkpoint, if any."""
     images, labels = run.dataset.images[run.chosen], run.dataset.labels
     labels, best, compared = None if labels is None else labels[run.chosen], run.config.checkpoints.best, []
@@ -276,7 +283,7 @@ def _score(run, state, iteration, log, progress):
     return from_writer(sum(compared) / len(compared) if compared and None not in compared else -math.inf)
 
 
-def _conclude(run, state, **facts):
+def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | None:
     """Scores and draws every seed, and writes the results; on the first process."""
     config, dataset, scored = run.config, run.dataset, []
     facts = {
