@@ -1,1 +1,1 @@
-"""What the performance table in the README is made with."""
+"""What the tables of docs/performance.md are made with."""
