@@ -2,6 +2,7 @@
 # ruff: noqa: E402
 
 import functools
+import gc
 import os
 import pathlib
 
@@ -15,7 +16,6 @@ import pytest
 HOOKED = (
     "mpcc_jax.losses",
     "mpcc_jax.prior",
-    "mpcc_jax.networks",
     "mpcc_jax.model",
     "mpcc_jax.training.steps",
     "mpcc_jax.evaluation",
@@ -33,6 +33,8 @@ from mpcc_jax.training.steps import Noise
 
 ROOT = pathlib.Path(__file__).parents[1]
 
+# Tracing makes millions of objects: looking for cycles among them took a tenth of all processor time.
+gc.set_threshold(100_000, 50, 50)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR

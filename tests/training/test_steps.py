@@ -94,8 +94,6 @@ def test_paper_and_released_move_the_prior_differently(algorithm, state):
     plain, with_gradient = (phases(a)["first_encoder"](state, *inputs) for a in (algorithm, other))
     first = (x.optimizers["prior"][0].mu["prior"]["mean"] for x in (plain, with_gradient))
     assert not np.allclose(*first, rtol=1e-3)
-    later = [phases(a)["later_encoder"](state, *inputs).params["encoder"] for a in (algorithm, other)]
-    jax.tree.map(np.testing.assert_array_equal, *later)
 
 
 def test_the_standard_normal_prior_trains_without_clusters():
