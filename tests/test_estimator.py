@@ -168,13 +168,6 @@ def test_random_state_is_a_seed_or_draws_one(capsys):
     assert seeds == np.random.RandomState(0).randint(2**31 - 1, size=2).tolist()
 
 
-def test_numbers_of_numpy_are_numbers():
-    estimator = tiny(iterations=np.int64(2), learning_rate=np.float32(4e-4), config=None, n_clusters=np.int64(3))
-    config = make_config(estimator.get_params(), 8)
-    assert (config.training.iterations, config.model.num_clusters) == (2, 3)
-    assert config.training.learning_rate == pytest.approx(4e-4)
-
-
 WRONG = [
     ({"n_clusters": 0}, None, ConfigError, "^n_clusters is 0; allowed: a whole number, at least 1"),
     ({"n_clusters": True}, None, ConfigError, "^n_clusters is True; allowed: a value of type int"),

@@ -82,40 +82,6 @@ def test_published_work_of_an_iteration(name, teraflop):
         assert [round(100 * work.flop / total) for work in works.values()] == [54, 12, 34]
 
 
-@pytest.mark.parametrize("each", [4, 2])
-def test_the_bytes_of_a_tiny_network_by_hand(each):
-    """8x8, C = 1 (4 maps), J = 8, K = 3: (activations for one image, parameters) of layers that pass alike."""
-    config = tiny_config()
-    config.training.update({"batch_size": 1, "discriminator_steps": 1, "encoder_steps": 1})
-    generator = ((8 + 64) + (64 + 64) + (64 + 256) + (256 + 256) + (256 + 64), 9 * 64 + 5 * 4 + 2 * 37 * 4 + 37)
-    tables = (0, 4 * 3 * 4 + 2 * 4)
-    first = ((64 + 64) + (64 + 256), 2 * 4 + 10 * 4)
-    trunk = ((256 + 64) + 4 * (64 + 64), 5 * 37 * 4)
-    head = (2 * (64 + 64) + (4 + 1), 2 * 37 * 4 + 5)
-    encoder = (
-        2 * (64 + 64) + (64 + 16) + (64 + 64) + (64 + 16) + 2 * (16 + 16) + 2 * ((16 + 8) + (8 + 8)),
-        6 * 37 * 4 + 5 * 4 + 2 * (17 * 8 + 9 * 8),
-    )
-
-    def passed(layers, images=1):
-        return each * images * layers[0] + 4 * layers[1]
-
-    def adam(*groups):
-        return 7 * 4 * sum(parameters for _, parameters in groups)
-
-    fakes, prior = passed(generator) + passed(tables), (0, 2 * 3 * 8)
-    critic = 2 * passed(first, 2) + 3 * passed(trunk, 2) + 3 * passed(head, 2) + adam(first, trunk, head)
-    generated = 3 * passed(generator) + 2 * passed(tables) + 2 * (passed(first) + passed(trunk) + passed(head))
-    average = 3 * 4 * (generator[1] + tables[1])
-    encoded = 2 * passed(first) + 3 * passed(trunk) + 3 * passed(encoder) + adam(first, trunk, encoder)
-    works = count_iteration(config, 1, rewritten=True, activation_bytes=each)
-    assert {phase: work.bytes for phase, work in works.items()} == {
-        "discriminator": fakes + critic,
-        "generator": generated + adam(generator, tables, prior) + average,
-        "encoder": fakes + encoded + adam(prior),
-    }
-
-
 @pytest.mark.parametrize(
     ("config", "image_channels", "conditional"),
     [

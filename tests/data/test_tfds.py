@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mpcc_jax.data import load_dataset, prepare_dataset
-from mpcc_jax.data.tfds import download, find_prepared
+from mpcc_jax.data.tfds import download
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 from tests.tfds_data import SHARED, needs_shared, prepare_labelled
@@ -69,14 +69,6 @@ def test_images_with_transparency_are_refused(tmp_path):
     prepare_labelled(tmp_path, "emoji", {"train": 8}, (8, 8, 4))
     with pytest.raises(DataError, match=r"'tfds:emoji' have the shape \(8, 8, 4\); allowed: 1 or 3 channels"):
         load(tmp_path, "tfds:emoji")
-
-
-def test_versions_are_compared_as_numbers(tmp_path):
-    for version in ("9.0.0", "10.0.0", "incomplete.X_11.0.0"):
-        (tmp_path / "mnist" / version).mkdir(parents=True)
-        (tmp_path / "mnist" / version / "features.json").write_text("{}")
-    assert find_prepared(tmp_path, "mnist").name == "10.0.0"
-    assert find_prepared(tmp_path, "mnist:8.0.0") is None
 
 
 def test_missing_data_says_where_it_looked_and_what_prepares_it(tmp_path):

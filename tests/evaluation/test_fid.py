@@ -62,13 +62,6 @@ def test_frechet_distance_of_diagonal_gaussians_is_the_closed_form():
     assert actual == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("count", [2, 10, 300])
-def test_the_same_features_are_at_distance_zero(count):
-    """Also for fewer samples than features, where SciPy's root of the singular product is not real or not finite."""
-    statistics = moments(FEATURES1[:count])
-    assert frechet_distance(*statistics, *statistics) < 1e-6
-
-
 def test_rank_deficient_against_full_rank():
     """tr (S1^(1/2) S2 S1^(1/2))^(1/2) is the sum of the singular values of S2^(1/2) S1^(1/2): another way to it."""
     mean1, cov1 = moments(FEATURES1[:10])
@@ -138,12 +131,6 @@ def score_by_loops(logits, num_splits):
 def test_inception_score_is_that_of_loops(count, num_splits):
     logits = 3 * np.random.default_rng(2).normal(size=(count, 6))
     assert inception_score(logits, num_splits) == (*map(pytest.approx, score_by_loops(logits, num_splits)), num_splits)
-
-
-def test_inception_score_of_sure_and_balanced_logits_is_the_number_of_classes():
-    logits = 1000.0 * np.eye(5, dtype=np.float32)[np.arange(50) % 5]
-    assert inception_score(logits) == (pytest.approx(5), pytest.approx(0, abs=1e-9), 10)
-    assert inception_score(np.zeros((50, 5))).mean == pytest.approx(1)
 
 
 @pytest.mark.parametrize("compute", [feature_moments, lambda features: inception_score(features, 1)])

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -205,9 +204,3 @@ def test_runs_that_the_authors_code_cannot_hold_or_reads_in_another_way(tmp_path
     with pytest.raises(ConfigError, match=r"config\.prior\.kind 'standard_normal'; allowed: 'gaussian_mixture'"):
         export_released(run, tmp_path / "none")
     assert not (tmp_path / "none").exists()
-
-
-def test_torch_is_asked_for_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(WeightsError, match="--format=pth needs PyTorch"):
-        export_released(tmp_path / "none", tmp_path / "out", "pth")

@@ -1,42 +1,15 @@
 """Charts: colours, names and files; what is on the curves; the confusion matrix, against all permutations."""
 
-import io
 import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from mpcc_jax.report import charts
 from mpcc_jax.report.charts import LIGHT, THEMES, make_confusion_chart, make_curve_charts, match_clusters
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("count", [10, 11, 21, 100])
-def test_every_cluster_has_a_colour_of_its_own_which_is_lighter_in_the_dark(count):
-    light, dark = (charts.qualitative_colors(count, theme) for theme in THEMES)
-    assert len(set(light)) == len(light) == len(set(dark)) == len(dark) == count
-    assert (np.asarray(list(map(to_rgb, dark))) >= np.asarray(list(map(to_rgb, light)))).all()
-
-
-def test_long_names_lose_their_middle():
-    assert charts.shorten("short") == "short"
-    assert charts.shorten("Greek/character01", longest=9) == "Gree…er01"
-    assert charts.shorten("abc defghi", longest=8) == "abc…fghi"
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_encoded_figure_has_the_background_and_the_size_of_the_page(theme):
-    figure, axes = charts.make_axes(theme, 200, 100)
-    axes.scatter(*RNG.normal(size=(2, 300)), c=np.arange(300), cmap="turbo", alpha=0.6)
-    content, width, height = charts.encode_figure(figure)
-    assert (width, height) == (200, 100)
-    with Image.open(io.BytesIO(content)) as picture:
-        assert picture.size == (400, 200)
-        corner = picture.convert("RGB").getpixel((0, 0))
-    assert "#{:02x}{:02x}{:02x}".format(*corner) == theme.background
 
 
 def test_figures_are_written_as_png_and_pdf(tmp_path):
@@ -63,20 +36,6 @@ def test_panels_show_finite_numbers_of_known_names():
     assert len(sigma.draw(LIGHT).axes[0].lines) == 2
     (line,) = logits.draw(LIGHT).axes[0].lines
     np.testing.assert_array_equal(line.get_xydata(), [[0, 1], [30, 4]])
-
-
-def test_long_logs_are_shown_raw_and_smooth():
-    values = RNG.normal(size=500)
-    (chart,) = make_curve_charts({"generator_loss": (np.arange(500), values)})
-    raw, mean = chart.draw(LIGHT).axes[0].lines
-    np.testing.assert_array_equal(raw.get_ydata(), values)
-    np.testing.assert_array_equal(mean.get_ydata(), charts.smooth(values, 11))
-
-
-@pytest.mark.parametrize(("smallest", "scale"), [(0.1, "log"), (0.0, "linear")])
-def test_positive_gradient_norms_have_a_logarithmic_scale(smallest, scale):
-    (chart,) = make_curve_charts({"gradient_norm_generator": (np.arange(3), np.asarray([smallest, 1.0, 10.0]))})
-    assert chart.draw(LIGHT).axes[0].get_yscale() == scale
 
 
 @pytest.mark.parametrize("num_clusters", [2, 4, 6])
@@ -109,11 +68,3 @@ def test_confusion_chart_has_shares_counts_and_names(theme):
     assert sorted(text.get_text() for text in axes.texts) == ["1", "4", "7"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "0"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["$a$", "a name that…is room for"]
-
-
-def test_large_confusion_chart_has_no_counts_and_fits_the_page():
-    figure = make_confusion_chart(np.eye(60, dtype=int)).draw(LIGHT)
-    assert not figure.axes[0].texts
-    assert len(figure.axes[0].get_xticklabels()) == 60
-    _, width, height = charts.encode_figure(figure)
-    assert 900 < height < width < 1400

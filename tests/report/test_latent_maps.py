@@ -68,13 +68,6 @@ def test_embedding_keeps_components_with_their_latents(monkeypatch):
     assert (np.linalg.eigvalsh(plane.prior.covariances) > 0).all()
 
 
-def test_embedding_of_latents_alone_is_the_same_every_time():
-    latents = RNG.normal(size=(12, 3))
-    plane = embed_latents(latents)
-    assert plane.prior is None
-    np.testing.assert_array_equal(plane.points, embed_latents(latents).points)
-
-
 def test_which_latents_have_a_map():
     assert latent_maps.can_be_mapped(RNG.normal(size=(5, 2)))
     for latents in (RNG.normal(size=(4, 2)), RNG.normal(size=(9, 1)), np.ones((9, 3)), np.full((9, 3), np.nan)):
@@ -102,19 +95,3 @@ def test_points_and_ellipses_are_those_of_the_plane(without_tsne):
         np.testing.assert_allclose([ellipse.width, ellipse.height], 2 * sigmas * half_axes[component])
         assert ellipse.angle == pytest.approx(angles[component])
     assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
-
-
-def test_without_prior_and_labels_and_with_few_points(without_tsne):
-    findings = make_all_findings(prior_mean=None, prior_std=None, labels=None)
-    _, chart = make_map_charts(findings, limit=8)
-    assert "8 real images" in chart.alt
-    axes = chart.draw(LIGHT).axes[0]
-    assert len(axes.collections[0].get_offsets()) == 8
-    assert ellipses(axes) == []
-
-
-def test_many_classes_have_no_legend(without_tsne):
-    findings = make_all_findings(num_clusters=30, names=tuple(f"class {number}" for number in range(30)))
-    figure = make_map_charts(findings)[1].draw(LIGHT)
-    assert figure.legends == []
-    assert len(ellipses(figure.axes[0])) == 30

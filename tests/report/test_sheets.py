@@ -10,7 +10,7 @@ from PIL import Image
 
 from mpcc_jax.data.loader import Examples
 from mpcc_jax.report import sheets as pictures
-from mpcc_jax.report.sheets import arrange, describe_clusters, make_strip, shrink, tile
+from mpcc_jax.report.sheets import arrange, describe_clusters, make_strip, tile
 from mpcc_jax.trained_model import TrainedModel
 from tests.report.examples import images
 
@@ -51,15 +51,6 @@ def test_images_lie_row_by_row_with_transparent_gaps(channels):
     assert (grid[..., -1] == 255).sum() == 5 * 16
 
 
-def test_large_images_become_smaller():
-    smooth = np.tile(np.linspace(0, 255, 40).astype(np.uint8)[None, None, :, None], (2, 40, 1, 3))
-    small = shrink(smooth, 10)
-    assert small.shape == (2, 10, 10, 3)
-    np.testing.assert_allclose(small[0, 0, :, 0], smooth[0, 0, :, 0].reshape(10, 4).mean(axis=1), atol=4)
-    assert shrink(smooth, 40) is smooth
-    assert shrink(images(1, size=20), 7).shape == (1, 7, 7, 1)
-
-
 def test_small_images_are_exact_and_enlarged_by_a_whole_factor():
     pixels = images(10)
     strip = make_strip(pixels, num_columns=8, room=530, alt="ten")
@@ -69,23 +60,6 @@ def test_small_images_are_exact_and_enlarged_by_a_whole_factor():
     assert strip[1:] == ("ten", 7 * 71, 7 * 17, True)
     # A row that is not full has images of the same size.
     assert make_strip(images(2), 8, 530, "two").width == 7 * 17
-
-
-def test_large_images_fit_into_the_room():
-    strip = make_strip(images(8, size=128, channels=3), 8, 530, "large")
-    head, decoded = decode(strip.uri)
-    assert (head, decoded.shape) == ("data:image/webp;base64", (64, 8 * 65 - 1, 4))
-    assert strip[1:] == ("large", 8 * 65 - 1, 64, False)
-
-
-def test_file_has_enlarged_pixels(tmp_path):
-    pixels = images(3, channels=3)
-    pictures.save_strip(tmp_path / "strip.png", pixels, num_columns=2, side=16)
-    with Image.open(tmp_path / "strip.png") as picture:
-        decoded = np.asarray(picture)
-    assert decoded.shape == (34, 34, 4)
-    np.testing.assert_array_equal(decoded[:16:2, 18::2, :3], pixels[1])
-    np.testing.assert_array_equal(decoded[1:16:2, 19::2, :3], pixels[1])
 
 
 def test_describe_clusters():
