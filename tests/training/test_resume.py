@@ -37,7 +37,8 @@ def test_a_kill_changes_nothing_in_the_end(tmp_path):
     workdir, reached = tmp_path / "interrupted", random.Random().randrange(12, 30)
     process = start("--workdir", str(workdir), *OVERRIDES)
     deadline = time.monotonic() + 900
-    while process.poll() is None and max(logged(workdir), default=0) < reached:
+    saved = workdir / "checkpoints"
+    while process.poll() is None and (max(logged(workdir), default=0) < reached or not list(saved.glob("[0-9]?"))):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
