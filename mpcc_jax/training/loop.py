@@ -19,6 +19,11 @@ NETWORKS = {
 }
 
 
+def next_stop(iteration: int, total: int, *intervals: int) -> int:
+    """Returns where training pauses next: at a multiple of an interval (0 is never), or at the end."""
+    return min([total, *((iteration // every + 1) * every for every in intervals if every)])
+
+
 def iterate(
     program: Callable,
     loader: DeviceLoader | StreamLoader,

@@ -169,19 +169,23 @@ def state_shapes(algorithm: Algorithm) -> TrainState:
 
 
 @functools.lru_cache(maxsize=8)
-def compile_first_state(algorithm: Algorithm, layout: Layout | None = None) -> Callable[[jax.Array], TrainState]:
-    """Returns the jitted function from `Keys.init` (of every seed) to the first state."""
+def _compile_first_state(
+    algorithm: Algorithm, layout: Layout | None, shape: tuple[int, ...], double: bool
+) -> Callable[[jax.Array], TrainState]:
+    del double  # the types depend on it
     program, shardings = _first_state(algorithm), {}
     if layout is not None:
         program = jax.vmap(program) if layout.num_seeds > 1 else program
         shardings = {"in_shardings": layout.by_seed, "out_shardings": layout.state(state_shapes(algorithm))}
     # It runs once, so compiling it quickly (5 s against 12 s on 2 cores) beats running it quickly.
-    return jax.jit(program, **shardings, compiler_options={"xla_backend_optimization_level": 0})
+    jitted = jax.jit(program, **shardings, compiler_options={"xla_backend_optimization_level": 0})
+    # By shape, as `state_shapes` traces it: a key on a mesh is of another type, and would be traced again.
+    return jitted.lower(jax.ShapeDtypeStruct(shape, jax.random.key(0).dtype)).compile()
 
 
 def init_state(algorithm: Algorithm, key: jax.Array, layout: Layout | None = None) -> TrainState:
     """Algorithm 1, lines 1 to 5. With several seeds `key` has an entry for each, and the state a leading axis."""
-    return compile_first_state(algorithm, layout)(key)
+    return _compile_first_state(algorithm, layout, key.shape, jax.config.jax_enable_x64)(key)
 
 
 def abstract_state(algorithm: Algorithm, layout: Layout) -> TrainState:

@@ -1,19 +1,22 @@
 """A whole run: check, load, train, score, draw; of one seed or of several at once."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
-from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, choose_placement
+from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
 from mpcc_jax.printing import Display, TrainingProgress
@@ -22,7 +25,7 @@ from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all
 from mpcc_jax.training.logging import Monitor, RunLog
-from mpcc_jax.training.loop import check_finite, iterate
+from mpcc_jax.training.loop import check_finite, iterate, next_stop
 from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
 from mpcc_jax.training.state import Algorithm, Keys, TrainState, abstract_state, build_algorithm, init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
@@ -58,6 +61,11 @@ class Run:
     def several_seeds(self) -> range | None:
         """The seeds, or None for a single run."""
         return self.seeds if len(self.seeds) > 1 else None
+
+    @functools.cached_property
+    def noise_key(self) -> jax.Array:
+        """The key of all noise, of every seed if there are several."""
+        return self.layout.replicate_keys(*(keys.noise for keys in self.keys))
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the results of a seed."""
@@ -186,8 +194,27 @@ def _first_state(run: Run, init_from: Path | str | None) -> tuple[TrainState, in
     if restored is not None:
         return *restored, None
     weights, origin = read_weights(init_from) if init_from else (None, None)
-    state = init_state(run.algorithm, run.layout.replicate_keys(*(keys.init for keys in run.keys)), run.layout)
+    key = run.layout.replicate_keys(*(keys.init for keys in run.keys))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # XLA compiles the first state while Python traces the training.
+        initial = pool.submit(init_state, run.algorithm, key, run.layout)
+        _compile_first_call(run)
+        state = initial.result()
     return state if weights is None else with_weights(state, weights, run.layout, origin), 0, origin
+
+
+def _compile_first_call(run: Run) -> None:
+    """Compiles what the first call of a new run then finds in jax's cache."""
+    training, (_, *shape) = run.config.training, run.dataset.images.shape
+    first, last = call_bounds(0, _next_stop(run, 0), training.iterations_per_call)[0]
+    batch = (last - first, training.discriminator_steps, training.batch_size)
+    batch = (len(run.seeds), *batch) if run.several_seeds else batch
+
+    abstract = functools.partial(jax.ShapeDtypeStruct, sharding=run.layout.examples)
+    labels = abstract(batch, np.int32) if training.conditional else None
+    examples = Examples(abstract((*batch, *shape), np.uint8), labels)
+    program = compile_train_iterations(run.algorithm, run.layout)
+    program.lower(abstract_state(run.algorithm, run.layout), examples, run.noise_key).compile()
 
 
 def _write_facts(run: Run) -> None:
@@ -199,9 +226,9 @@ def _write_facts(run: Run) -> None:
         save_contact_sheet(run.workdir / "data.png", data.images, data.labels, data.class_names, data.name)
 
 
-def next_stop(iteration: int, total: int, *intervals: int) -> int:
-    """Returns where training pauses next: at a multiple of an interval (0 is never), or at the end."""
-    return min([total, *((iteration // every + 1) * every for every in intervals if every)])
+def _next_stop(run: Run, iteration: int) -> int:
+    config = run.config
+    return next_stop(iteration, config.training.iterations, config.evaluation.every, config.checkpoints.every)
 
 
 def _make_loader(run: Run, placement: str) -> DeviceLoader | StreamLoader:
@@ -215,8 +242,7 @@ def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple
     """Trains to the end, or to the call in which SIGTERM came; what is returned is saved."""
     config, total, every = run.config, run.config.training.iterations, run.config.checkpoints.every
     facts = {"config": settings_of(config), "versions": versions()}
-    program = compile_train_iterations(run.algorithm, run.layout)
-    loader, noise_key = _make_loader(run, placement), run.layout.replicate_keys(*(keys.noise for keys in run.keys))
+    program, loader = compile_train_iterations(run.algorithm, run.layout), _make_loader(run, placement)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(run.checkpoints))
         log = None
@@ -228,8 +254,8 @@ def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple
         images, key, warn = run.dataset.images, run.keys[0].evaluation, run.display.warn
         monitor = Monitor(config, run.algorithm.model, run.layout, images, key, iteration, log, warn)
         while iteration < total:
-            stop = next_stop(iteration, total, config.evaluation.every, every)
-            calls = iterate(program, loader, noise_key, state, iteration, stop, config.training.iterations_per_call)
+            stop, per_call = _next_stop(run, iteration), config.training.iterations_per_call
+            calls = iterate(program, loader, run.noise_key, state, iteration, stop, per_call)
             state, iteration = _watch(run, calls, monitor, progress, stop_requested)
             score = None
             scored = config.evaluation.every and iteration % config.evaluation.every == 0

@@ -6,7 +6,7 @@ import pytest
 
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import NonFiniteError
-from mpcc_jax.training.loop import check_finite, iterate
+from mpcc_jax.training.loop import check_finite, iterate, next_stop
 from mpcc_jax.training.steps import compile_train_iterations
 from tests.conftest import SMALL_IMAGES, layout_of
 
@@ -65,3 +65,9 @@ def test_training_that_breaks_names_the_discriminator(broken, algorithm, state):
         NonFiniteError, match=r"Iteration [12] is not finite: .*loss_.* = nan.* finite: discriminator\."
     ):
         check_finite(iteration, jax.tree.map(np.asarray, metrics))
+
+
+def test_where_training_pauses():
+    assert next_stop(0, 100, 0, 30) == 30
+    assert next_stop(30, 100, 45, 30) == 45
+    assert next_stop(90, 100, 45, 30) == 100

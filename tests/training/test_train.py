@@ -13,7 +13,7 @@ from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
 from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
 from mpcc_jax.training.export_run import export_seed
-from mpcc_jax.training.train import next_stop, prepare, train
+from mpcc_jax.training.train import prepare, train
 from tests.conftest import SMALL_IMAGES, tiny_config
 from tests.trained import make_run, tiny_dataset, trained_config
 
@@ -103,12 +103,6 @@ def test_preparing_fills_the_cache_and_trains_nothing(folder, tmp_path):
     prepare(config, display)
     assert "20 of 8x8x1 uint8" in printed(display)
     assert len(list((tmp_path / "cache" / "folder_pictures").iterdir())) == 1
-
-
-def test_where_training_pauses():
-    assert next_stop(0, 100, 0, 30) == 30
-    assert next_stop(30, 100, 45, 30) == 45
-    assert next_stop(90, 100, 45, 30) == 100
 
 
 def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
