@@ -1,11 +1,14 @@
 """The folder of a run: its files, written whole or not at all, and the configuration and results that it belongs to."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 from ml_collections import ConfigDict
@@ -68,11 +71,23 @@ def new_folder(flag: str, path: Path | str) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that takes the place of `path` at the end, and is removed after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    """Writes a JSON file, whole or not at all."""
+    with replace_file(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_settings(workdir: Path | str, name: str = "config.json") -> dict[str, Any]:

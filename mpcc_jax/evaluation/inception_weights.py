@@ -14,8 +14,8 @@ import numpy as np
 from mpcc_jax.data.cache import cache_dir
 from mpcc_jax.errors import WeightsError
 from mpcc_jax.evaluation.inception import SHAPES
-from mpcc_jax.evaluation.reference import replace_file
 from mpcc_jax.tensor_files import read_tensors
+from mpcc_jax.workdir import replace_file
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"

@@ -1,13 +1,8 @@
 """Statistics of real images that generated ones are compared with: measuring, storing, reading, and the comparison."""
 
-import contextlib
 import dataclasses
 import json
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +18,7 @@ from mpcc_jax.evaluation.fid import (
     kernel_distance,
 )
 from mpcc_jax.tensor_files import read_tensors
+from mpcc_jax.workdir import replace_file
 
 MOST_FEATURES = 10_000
 # What two sets of features must agree on.
@@ -50,19 +46,6 @@ def measure_reference(
     chosen = np.sort(np.random.default_rng(0).choice(len(features), min(len(features), MOST_FEATURES), replace=False))
     kept = np.asarray(features[chosen], np.float32)
     return ReferenceStatistics(mean, cov, len(features), kept, inception_score(logits), protocol)
-
-
-@contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing that takes the place of `path` at the end, and is removed after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_reference(path: str | Path, reference: ReferenceStatistics) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import numbers
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from mpcc_jax.report.charts import (
 from mpcc_jax.report.findings import Findings
 from mpcc_jax.report.latent_maps import can_be_mapped, make_map_charts
 from mpcc_jax.report.sheets import Picture, make_strip, save_figures, to_uri
+from mpcc_jax.workdir import replace_file
 
 MINUS = "\N{MINUS SIGN}"
 COLUMNS = 8
@@ -120,9 +120,8 @@ def write_page(findings: Findings, folder: str | Path) -> Path:
     (folder / "report").mkdir(parents=True, exist_ok=True)
     save_figures(findings, [chart for group in charts.values() for chart in group], folder / "report")
     path = folder / "report.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replace_file(path) as file:
+        file.write(text.encode())
     return path
 
 

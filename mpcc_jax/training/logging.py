@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import resource
 import sys
 import time
@@ -29,6 +28,7 @@ from mpcc_jax.training.metrics import (
 )
 from mpcc_jax.training.sharding import Layout, select_seed
 from mpcc_jax.training.state import TrainState
+from mpcc_jax.workdir import replace_file
 
 QUEUE_SIZE = 1000
 GROUPS = ("gradient_norm", "spectral_norm", "prior_sigma", "probe", "alarm")
@@ -43,9 +43,8 @@ def open_log(path: Path, iteration: int) -> TextIO:
             with contextlib.suppress(ValueError):
                 if json.loads(line)["iteration"] <= iteration:
                     lines.append(line + "\n")
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    with replace_file(path) as file:
+        file.write("".join(lines).encode())
     return open(path, "a", encoding="utf-8")
 
 

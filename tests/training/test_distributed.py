@@ -13,19 +13,9 @@ from mpcc_jax.errors import ConfigError
 from mpcc_jax.training import distributed
 from mpcc_jax.training.distributed import check_agreement, connect, detect
 from tests.conftest import assert_trees_close
-from tests.processes import finish, launch, read_checkpoint, start
+from tests.processes import TINY, finish, launch, read_checkpoint, start
 
-SETTINGS = {
-    "model.channels": 1,
-    "training.batch_size": 8,
-    "training.iterations": 2,
-    "training.iterations_per_call": 2,
-    "evaluation.samples_per_cluster": 2,
-    "evaluation.num_images": 100,
-    "logging.every": 2,
-    "logging.tensorboard": False,
-    "evaluation.standing_passes": 1,
-}
+SETTINGS = {**TINY, "training.iterations": 2}
 OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
 # So that rounding cannot grow into the +-lr steps of Adam with beta1 = 0.
 DOUBLE = {"JAX_ENABLE_X64": "1"}

@@ -8,21 +8,9 @@ import time
 import jax
 import numpy as np
 
-from tests.processes import finish, launch, read_checkpoint, start
+from tests.processes import TINY, finish, launch, read_checkpoint, start
 
-SETTINGS = {
-    "model.channels": 1,
-    "training.batch_size": 8,
-    "training.iterations": 40,
-    "training.iterations_per_call": 2,
-    "checkpoints.every": 10,
-    "checkpoints.keep_last": 2,
-    "logging.every": 2,
-    "logging.tensorboard": False,
-    "evaluation.standing_passes": 1,
-    "evaluation.samples_per_cluster": 2,
-    "evaluation.num_images": 100,
-}
+SETTINGS = {**TINY, "training.iterations": 40, "checkpoints.every": 10, "checkpoints.keep_last": 2}
 OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
 
 
