@@ -24,10 +24,9 @@ def plain_pool(x, kernel):
     return average_pool(reference_conv(x, kernel))
 
 
-@pytest.mark.parametrize("size", [(6, 4), (2, 2)])
-def test_conv2d_average_pool(size):
+def test_conv2d_average_pool():
     with jax.enable_x64(True):
-        x, kernel = arrays((2, *size, 3), (3, 3, 3, 5))
+        x, kernel = arrays((2, 6, 4, 3), (3, 3, 3, 5))
         assert_same_function(conv2d_average_pool, plain_pool, x, kernel)
 
 
@@ -58,7 +57,7 @@ def test_pooling_under_vmap():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("size", [(3, 4), (2, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(3, 4), (1, 1)])
 def test_upsample_conv2d(method, size):
     with jax.enable_x64(True):
         x, kernel = arrays((2, *size, 3), (3, 3, 3, 5))

@@ -44,6 +44,9 @@ def write_record(run, accuracy, **fields):
         "settings": settings_of(run.config),
         "scores": {**scores, "reconstruction_mse": 0.01, "cluster_sizes": [10, 10, 0]},
         "versions": {"jax": "0.10.2"},
+        "hardware": ["a CPU"],
+        "commit": ["abc1234"],
+        "date": "2026-01-02",
         "seconds": 1800.0,
         **fields,
     }
