@@ -34,7 +34,7 @@ from mpcc_jax.training.steps import Noise
 ROOT = pathlib.Path(__file__).parents[1]
 
 # Tracing makes millions of objects: looking for cycles among them took a tenth of all processor time.
-gc.set_threshold(100_000, 50, 50)
+gc.set_threshold(1_000_000, 20, 20)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR

@@ -118,7 +118,7 @@ def test_our_runs_come_back_to_the_bit(tmp_path, conditioning, share_blocks):
 
 @pytest.mark.parametrize(
     ("conditioning", "share_blocks", "conditional", "channels"),
-    [("split", True, True, 1), ("shared", False, False, 3), ("conditional", False, True, 1)],
+    [("split", True, True, 1), ("shared", False, False, 3)],
 )
 def test_every_kind_of_network_is_imported(tmp_path, conditioning, share_blocks, conditional, channels):
     config = released_config(conditioning, share_blocks, conditional)
