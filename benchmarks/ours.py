@@ -1,7 +1,6 @@
 """Our iteration as a compiled call with everything it needs."""
 
 import dataclasses
-import pathlib
 import time
 from typing import Any
 
@@ -9,13 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import load_config, validate
+from mpcc_jax.config import get_config, validate
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.state import build_algorithm, init_state
 from mpcc_jax.training.steps import compile_train_iterations
 
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 NUM_IMAGES = 2000
 REPEATS = 5
 
@@ -29,7 +27,7 @@ def read_config(name: str, tiny: bool = False, precision: str = "", num_seeds: i
         precision: "" is the configuration's.
         num_seeds: runs that are trained at once.
     """
-    config = load_config(CONFIGS / f"{name}.py" if name.isidentifier() else name)
+    config = get_config(name)
     if tiny:
         config.data.resolution = 8
         config.model.update({"channels": 1, "latent_dim": 8, "num_clusters": 3})

@@ -20,8 +20,9 @@ labels. The authors report 12 to 24 hours on one RTX 2080 Ti for the runs of the
 
 from ml_collections import ConfigDict
 
-from configs import cifar10
 from mpcc_jax.errors import ConfigError
+
+from . import cifar10
 
 AIM = {"prior.kind": "standard_normal", "model.num_clusters": 1}
 ROWS = {
@@ -39,7 +40,7 @@ ROWS = {
 def get_config(row: str = "table1_row5") -> ConfigDict:
     """Makes the configuration of a row; ConfigError if there is no such row."""
     if row not in ROWS:
-        raise ConfigError(f"configs/tables.py has no row {row!r}; allowed: {', '.join(ROWS)}.")
+        raise ConfigError(f"the configuration tables has no row {row!r}; allowed: {', '.join(ROWS)}.")
     config = cifar10.get_config()
     config.data.split = "train"
     config.training.encoder_steps = 4

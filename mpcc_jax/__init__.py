@@ -2,13 +2,14 @@
 
 import importlib
 
-__all__ = ["MPCC", "TrainedModel", "load", "losses", "prior", "train"]
+__all__ = ["MPCC", "TrainedModel", "get_config", "load", "losses", "prior", "train"]
 __version__ = "0.1.0"
 
 # Imported when they are asked for: the command line answers --help without jax, the equations need jax alone.
 _LAZY = {
     "MPCC": "mpcc_jax.estimator",
     "TrainedModel": "mpcc_jax.trained_model",
+    "get_config": "mpcc_jax.config",
     "load": "mpcc_jax.trained_model",
     "train": "mpcc_jax.training.train",
 }

@@ -18,6 +18,9 @@ from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
 if TYPE_CHECKING:
     from mpcc_jax.data.dataset import Dataset
 
+# In the repository a link to its configs/.
+SHIPPED = pathlib.Path(__file__).parent / "configs"
+
 # What the registries of losses, networks, priors and data hold; a test compares them.
 ADVERSARIAL = ("hinge", "non_saturating", "wasserstein", "least_squares")
 RESOLUTIONS = (8, 16, 32, 64, 128)
@@ -34,11 +37,11 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
-    config.variant = "paper"  # "paper" or "released": mpcc_jax/variants.py says what differs
+    config.variant = "paper"  # "paper" or "released": mpcc_jax.variants says what differs
     config.conventions = {field.name: config_dict.placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
     config.data = {
-        "name": "digits",  # one of mpcc_jax/data/sources.py, "folder:PATH", "npz:PATH" or "tfds:NAME"
+        "name": "digits",  # one of mpcc_jax.data.sources.DATASETS, "folder:PATH", "npz:PATH" or "tfds:NAME"
         "resolution": 32,
         "dir": "",  # prepared TensorFlow Datasets; "" is TFDS_DATA_DIR or ~/tensorflow_datasets
         "split": "",  # "" is the data set's own rule, train+test for the paper's five
@@ -95,7 +98,7 @@ def default_config() -> ConfigDict:
         # "float32", "tf32" (TensorFloat-32 products on GPUs) or "bfloat16" (images and features between layers too).
         "precision": "float32",
     }
-    config.speed = {  # exact rewrites, mpcc_jax/networks/rewrites.py; none changes results
+    config.speed = {  # exact rewrites, mpcc_jax.networks.rewrites; none changes results
         "shortcut_first": True,
         "pool_first": True,
         "subpixel": True,
@@ -110,7 +113,7 @@ def default_config() -> ConfigDict:
         "every": 1000,  # iterations; 0 is only at the end
         "keep_last": 3,
         "keep_every": 0,
-        "best": "",  # keeps the best by this score without labels too, one of mpcc_jax/config.py's SCORES
+        "best": "",  # keeps the best by this score without labels too, one of SCORES
     }
     config.logging = {
         "every": 100,  # iterations; lines are means since the line before
@@ -276,26 +279,28 @@ _FAILURES = (
 
 
 def _find_config(name: str) -> pathlib.Path:
-    for path in (pathlib.Path(name).expanduser(), pathlib.Path("configs", f"{name}.py")):
+    for path in (pathlib.Path(name).expanduser(), pathlib.Path("configs", f"{name}.py"), SHIPPED / f"{name}.py"):
         if path.is_file():
             return path
-    raise ConfigError(f"the configuration {name!r} is not a file; the experiments are in configs/.")
+    names = ", ".join(sorted(path.stem for path in SHIPPED.glob("[a-z]*.py")))
+    raise ConfigError(f"the configuration {name!r} is not a file, and not one of those that are shipped: {names}.")
 
 
-def load_config(path: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
+def get_config(name: str | pathlib.Path, overrides: Sequence[str] = ()) -> ConfigDict:
     """Reads the configuration of an experiment.
 
     Args:
-      path: of a Python file with a function `get_config`, or the name of one in configs/. Text after a colon is passed
-        to the function.
+      name: of a configuration that is shipped, or the path of a Python file with a function `get_config`. Text after a
+        colon is passed to the function.
       overrides: of fields, each as "--config.FIELD=VALUE".
 
     Raises:
       ConfigError: if there is no such file, field or value, or the file cannot be used.
     """
-    name, *argument = str(path).split(":", 1)
+    name, *argument = str(name).split(":", 1)
     file = _find_config(name)
-    spec = importlib.util.spec_from_file_location("experiment", file)
+    shipped = file.resolve().parent == SHIPPED.resolve()  # these import each other by relative names
+    spec = importlib.util.spec_from_file_location(f"mpcc_jax.configs.{file.stem}" if shipped else "experiment", file)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -1,5 +1,13 @@
 """The errors that a user can cause or repair. The command line prints their message as one line."""
 
+import os
+import sys
+
+
+def program() -> str:
+    """Returns how the command line is called here, for messages that say what to run."""
+    return "python launch.py" if os.path.basename(sys.argv[0]) == "launch.py" else "mpcc"
+
 
 class MPCCError(Exception):
     """Says which field or file is wrong, what was given, what is allowed and what to do."""

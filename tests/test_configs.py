@@ -90,7 +90,7 @@ def test_rows_have_the_published_settings_and_no_others(row):
 def test_rows_of_the_tables_are_chosen_by_name():
     assert {f"tables:{name}" for name in tables.ROWS} == {row for row in ROWS if row.startswith("tables:")}
     assert tables.get_config() == tables.get_config("table1_row5")
-    with pytest.raises(ConfigError, match=r"configs/tables.py has no row 'table1_row6'; allowed: table1_row1, "):
+    with pytest.raises(ConfigError, match=r"tables has no row 'table1_row6'; allowed: table1_row1, "):
         tables.get_config("table1_row6")
 
 

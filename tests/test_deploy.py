@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mpcc_jax.cli.arguments import parse_arguments
-from mpcc_jax.config import load_config
+from mpcc_jax.config import get_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -60,7 +60,7 @@ def test_recipes_give_flags_that_exist(path):
         words = re.sub(r"[\[{&|#)].*|\\\n", " ", command).split()
         words = [re.sub(r'"?\$\{?\w+\}?"?$', "1", word).replace('"', "") for word in words]
         _, arguments = parse_arguments(words)
-        load_config(ROOT / "configs" / "digits.py", arguments.get("overrides", ()))
+        get_config(ROOT / "configs" / "digits.py", arguments.get("overrides", ()))
     assert commands
 
 

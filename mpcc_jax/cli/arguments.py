@@ -3,20 +3,20 @@
 import argparse
 from typing import Any, NamedTuple
 
-from mpcc_jax.errors import InputError
+from mpcc_jax.errors import InputError, program
 
-USAGE = """\
+USAGE = f"""\
 Trains MPCC, and uses what was trained.
 
-  python launch.py --config configs/digits.py [--config.FIELD=VALUE ...]    trains into runs/digits, or goes on there
-  python launch.py SUBCOMMAND [FLAGS]                                       or, installed: mpcc SUBCOMMAND [FLAGS]
+  {program()} train digits [--config.FIELD=VALUE ...]    trains into runs/digits, or goes on there
+  {program()} SUBCOMMAND [FLAGS]
 
 Subcommands, train if none is given; each lists its flags by --help:
 """
 
 # By flag: its type, or the allowed words; and what it says.
 FLAGS = {
-    "config": (str, "experiment: a Python file, or the name of one in configs/"),
+    "config": (str, "experiment: the name of one that is shipped, or a Python file"),
     "workdir": (str, "folder of the run; train: runs/NAME_OF_CONFIG otherwise"),
     "resume": (("auto", "override"), "a run goes on where it stopped; override: with another configuration too"),
     "init_from": (str, "folder or checkpoint of another run: a new run starts from its weights"),
@@ -81,7 +81,7 @@ COMMANDS = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
-        raise InputError(f"{self.prog}: {message} (its flags: python launch.py {self.prog} --help).")
+        raise InputError(f"{self.prog}: {message} (its flags: {program()} {self.prog} --help).")
 
 
 def _build_parser(name: str) -> _Parser:

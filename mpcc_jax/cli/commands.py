@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mpcc_jax.cli.arguments import MEASUREMENT
 from mpcc_jax.cli.image_output import check_output, copy_by_cluster, write_images
-from mpcc_jax.config import load_config, settings_of, validate
+from mpcc_jax.config import get_config, settings_of, validate
 from mpcc_jax.data import Dataset, load_dataset
 from mpcc_jax.data.folder import ImageFiles, read_images
 from mpcc_jax.data.loader import to_float
@@ -51,7 +51,7 @@ def train(
     **processes: Any,
 ) -> None:
     """Trains into `workdir`, by default runs/NAME or runs/NAME_seedN, or goes on there."""
-    settings = load_config(config, overrides)
+    settings = get_config(config, overrides)
     connect(**processes)
     name = Path(config.rpartition(":")[2]).stem + (f"_seed{settings.seed}" if settings.seed else "")
     training.train(settings, workdir or f"runs/{name}", override=resume == "override", init_from=init_from)
@@ -59,7 +59,7 @@ def train(
 
 def prepare(config: str, overrides: Sequence[str] = ()) -> None:
     """Downloads and prepares the data of a configuration, once."""
-    training.prepare(load_config(config, overrides))
+    training.prepare(get_config(config, overrides))
 
 
 def _load_model(workdir: str, **model: Any) -> tuple[Display, TrainedModel, Path]:
@@ -158,7 +158,7 @@ def _show_scores(results: dict[str, Any], display: Display) -> None:
 
 def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> Path:
     """Computes the reference statistics of a configuration's data, for FID and KID."""
-    display, settings = Display(), load_config(config, overrides)
+    display, settings = Display(), get_config(config, overrides)
     validate(settings)
     dataset = _load_data(settings, display)
     reference, path = measure_statistics(settings, dataset, display.warn, display.reading, **options)
@@ -271,7 +271,7 @@ def import_weights(
     config: str, released_dir: str, workdir: str, overrides: Sequence[str] = (), iteration: int = 0
 ) -> Path:
     """Makes a run of the authors' weights."""
-    return import_released(released_dir, workdir, load_config(config, overrides), iteration, Display().warn)
+    return import_released(released_dir, workdir, get_config(config, overrides), iteration, Display().warn)
 
 
 def export_weights(workdir: str, out: str, file_format: str = "npz", **options: Any) -> Path:

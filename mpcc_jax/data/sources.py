@@ -19,7 +19,7 @@ from mpcc_jax.data.dataset import Block, Dataset, Reader, Source
 from mpcc_jax.data.folder import folder_source
 from mpcc_jax.data.omniglot import omniglot_source
 from mpcc_jax.data.tfds import tfds_source
-from mpcc_jax.errors import DataError
+from mpcc_jax.errors import DataError, program
 
 READ_BLOCK = 512
 SHOWN_SKIPPED = 5
@@ -89,7 +89,7 @@ def prepare_dataset(config: ConfigDict, progress: Progress = lambda done, total:
 def how_to_prepare(settings: ConfigDict) -> str:
     """Returns the command that prepares a missing TensorFlow Dataset."""
     named = settings.name in DATASETS
-    command = f"python launch.py prepare --config configs/{settings.name if named else 'folder'}.py"
+    command = f"{program()} prepare {settings.name if named else 'folder'}"
     command += "" if named else f" --config.data.name={settings.name}"
     return command + (f" --config.data.dir={settings.dir}" if settings.dir else "")
 

@@ -17,7 +17,7 @@ from tensorflow_datasets.core.download.extractor import ExtractError
 from mpcc_jax.data.cache import STORED
 from mpcc_jax.data.dataset import Block, Reader, Source
 from mpcc_jax.data.images import fit_array
-from mpcc_jax.errors import DataError
+from mpcc_jax.errors import DataError, program
 
 
 def tfds_dir(settings: ConfigDict) -> Path:
@@ -112,7 +112,7 @@ def open_records(path: Path, split: str, name: str) -> tuple[tfds.core.DatasetBu
     if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise DataError(
             f"{name!r} in {path} is stored as {builder.info.file_format.value}, which only TensorFlow reads; prepare "
-            "it as array_record by `python launch.py prepare` with another --config.data.dir."
+            f"it as array_record by `{program()} prepare` with another --config.data.dir."
         )
     try:
         return builder, builder.as_data_source(split=split)
@@ -131,8 +131,8 @@ def download(directory: Path, dataset: str) -> None:
         import tensorflow as tf
     except ImportError as error:
         raise DataError(
-            f"downloading {dataset!r} needs TensorFlow, which is not installed: pip install -r requirements-prepare.txt"
-            " (training does without)."
+            f"downloading {dataset!r} needs TensorFlow, which is not installed: pip install tensorflow-cpu "
+            "importlib_resources (training does without)."
         ) from error
     tf.config.set_visible_devices([], "GPU")
     try:

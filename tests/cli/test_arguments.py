@@ -29,7 +29,7 @@ def test_positions_and_flags(line, command, arguments):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "train: --config is missing: experiment: a Python file, or the name of one in configs/"),
+        ("", "train: --config is missing: experiment: the name of one that is shipped, or a Python file"),
         ("predcit run photos", "there is no subcommand 'predcit'; allowed: train, prepare, evaluate"),
         ("predict --workdir=run --images=photos more", "predict: more is not expected"),
         ("report run --images=photos", "report: --images=photos is not expected"),

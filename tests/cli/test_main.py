@@ -77,7 +77,7 @@ def test_names_of_configurations(capsys):
         ("broken", "configs/broken.py is not a configuration that works (KeyError: 'missing')"),
         ("empty", "configs/empty.py is not a configuration that works (AttributeError: "),
         ("tiny:many", "configs/tiny.py is not a configuration that works (ValueError: "),
-        ("tiny --config.data.name=mnist --config.data.dir=/nowhere", "prepare --config configs/mnist.py"),
+        ("tiny --config.data.name=mnist --config.data.dir=/nowhere", "mpcc prepare mnist --config.data.dir=/nowhere"),
         ("tiny --coordinator=here:1", "--num_processes and --process_id must be given with --coordinator"),
         ("tiny --workdir=/dev/null/run", "--workdir is '/dev/null/run', which cannot be written"),
     ],

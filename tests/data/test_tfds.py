@@ -76,9 +76,9 @@ def test_missing_data_says_where_it_looked_and_what_prepares_it(tmp_path):
         load(tmp_path, "cifar10")
     message = str(raised.value)
     assert f"looked in {tmp_path / 'cifar10'}" in message
-    assert message.endswith(f"python launch.py prepare --config configs/cifar10.py --config.data.dir={tmp_path}")
+    assert message.endswith(f"mpcc prepare cifar10 --config.data.dir={tmp_path}")
     assert "\n" not in message
-    with pytest.raises(DataError, match=r"--config configs/folder.py --config.data.name=tfds:celeb_a "):
+    with pytest.raises(DataError, match=r"mpcc prepare folder --config.data.name=tfds:celeb_a "):
         load(tmp_path, "tfds:celeb_a")
 
 
@@ -112,7 +112,7 @@ def test_a_download_that_is_impossible_or_fails_is_one_line(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     config = tiny_config()
     config.data.update({"name": "mnist", "dir": str(tmp_path)})
-    with pytest.raises(DataError, match=r"needs TensorFlow.*pip install -r requirements-prepare.txt"):
+    with pytest.raises(DataError, match=r"needs TensorFlow.*pip install tensorflow-cpu importlib_resources"):
         prepare_dataset(config)
     fake = SimpleNamespace(
         config=SimpleNamespace(set_visible_devices=lambda *_: None), errors=SimpleNamespace(OpError=KeyError)
