@@ -19,6 +19,7 @@ from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.workdir import describe_machine
 
+MEASURED_CALLS = 4  # of which the first one compiles
 READING_PATIENCE = 5.0  # seconds between lines off a terminal
 SHOWN_METRICS = {
     "discriminator_loss_real": "D real",
@@ -164,8 +165,8 @@ class Display:
         self.line("parameters: " + ", ".join(f"{part} {count // num_seeds:,}" for part, count in counts.items()))
 
     @contextlib.contextmanager
-    def training(self, total: int, start: int = 0) -> Iterator["TrainingProgress"]:
-        """Shows progress while it is open."""
+    def training(self, total: int, start: int, describe_cost: Callable[[float], str]) -> Iterator["TrainingProgress"]:
+        """Shows progress while it is open; `describe_cost` gives a line for the first iterations per second."""
         bar = Progress(
             TextColumn("{task.completed:>6}/{task.total}"),
             BarColumn(bar_width=24),
@@ -178,7 +179,7 @@ class Display:
             disable=not self.console.is_terminal,
         )
         with bar:
-            yield TrainingProgress(self, bar, total, start)
+            yield TrainingProgress(self, bar, total, start, describe_cost)
 
     def interrupted(self, iteration: int, total: int, workdir: Path) -> None:
         """Prints that a run stopped early, and how it goes on."""
@@ -214,20 +215,24 @@ class Display:
 class TrainingProgress:
     """Progress of one training run."""
 
-    def __init__(self, display: Display, bar: Progress, total: int, start: int):
+    def __init__(self, display: Display, bar: Progress, total: int, start: int, describe_cost: Callable[[float], str]):
         """Draws into a rich progress, which is disabled off a terminal."""
-        self._display, self._bar, self._total = display, bar, total
+        self._display, self._bar, self._total, self._describe_cost = display, bar, total, describe_cost
         self._task = bar.add_task("", total=total, completed=start, rate="compiling", losses="")
-        self._mark = None
+        self._mark, self._calls = None, 0
         self._printed = start * 10 // total
 
     def _rate(self, iteration: int) -> str:
         """Iterations per second since the first call, which compiles."""
         now = time.monotonic()
+        self._calls += 1
         if self._mark is None:
             self._mark = (iteration, now)
             return "compiled"
-        return f"{(iteration - self._mark[0]) / max(now - self._mark[1], 1e-9):.1f} it/s"
+        rate = (iteration - self._mark[0]) / max(now - self._mark[1], 1e-9)
+        if self._calls == MEASURED_CALLS:
+            self._display.line(self._describe_cost(rate))
+        return f"{rate:.1f} it/s"
 
     def advance(self, iteration: int, metrics: dict[str, float]) -> None:
         """Shows the newest metrics."""

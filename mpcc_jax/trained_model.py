@@ -18,10 +18,10 @@ from mpcc_jax.evaluation.encode import Encoding, encode_images, generate_images,
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import Model
 from mpcc_jax.prior import GaussianMixture, draw_latents
-from mpcc_jax.training.checkpoints import find_checkpoints, read_checkpoint
+from mpcc_jax.training.checkpoints import find_checkpoints, read_checkpoint, read_model
 from mpcc_jax.training.sharding import select_seed
 from mpcc_jax.training.state import build_algorithm, split_seed
-from mpcc_jax.workdir import read_run
+from mpcc_jax.workdir import MODEL_FILE, find_run, read_run
 
 # [N, H, W, C] of any size, uint8 or floats in [-1, 1], or a list: see `mpcc_jax.data.images.as_images`.
 Images = Array | np.ndarray | Sequence
@@ -184,7 +184,7 @@ def load(
     """Loads a trained model from the folder of its run.
 
     Args:
-      workdir: of the run.
+      workdir: of the run or of an exported model, or the name of a model that comes with the package: "digits".
       iteration: of the checkpoint; None is the newest that can be read.
       seed: which of the seeds that were trained at once.
       statistics: of the generator's batch norm, "standing", "running" or "batch"; None is that of the configuration.
@@ -200,20 +200,29 @@ def load(
     seeds = list(range(config.seed, config.seed + config.num_seeds))
     if seed not in seeds and (seed is not None or len(seeds) > 1):
         raise ConfigError(f"seed is {seed}; allowed: one of those that {workdir} has trained, {seeds}.")
-    folders = find_checkpoints(pathlib.Path(workdir).expanduser() / "checkpoints")
+    learned, iteration = _read_weights(find_run(workdir), iteration, warn)
+    weights = Weights(**learned)
+    weights = select_seed(weights, seeds.index(seed)) if len(seeds) > 1 else weights
+    model = build_algorithm(config, facts["shape"][-1]).model
+    options = {"iteration": iteration, "seed": seed, "statistics": statistics, "batch_size": batch_size}
+    return TrainedModel(config, model, jax.device_put(weights), **options)
+
+
+def _read_weights(workdir: pathlib.Path, iteration: int | None, warn: Callable[[str], None]) -> tuple[dict, int]:
+    """Reads an exported model, or the newest checkpoint of a run that can be read; returns its iteration too."""
+    if (workdir / MODEL_FILE).exists():
+        learned, found = read_model(workdir)
+        if iteration not in (None, found):
+            raise CheckpointError(f"{workdir} has the weights of iteration {found}, and not of {iteration}.")
+        return learned, found
+    folders = find_checkpoints(workdir / "checkpoints")
     if not folders:
         raise CheckpointError(f"{workdir} has no checkpoint yet.")
     if iteration is not None and iteration not in folders:
         raise CheckpointError(f"{workdir} has no checkpoint of iteration {iteration}; there are {list(folders)}.")
     for candidate in reversed(folders) if iteration is None else [iteration]:
         try:
-            weights = Weights(**read_checkpoint(folders[candidate]))
-            break
+            return read_checkpoint(folders[candidate]), candidate
         except CheckpointError as error:
             warn(str(error))
-    else:
-        raise CheckpointError(f"none of the checkpoints {list(folders)} of {workdir} can be read.")
-    weights = select_seed(weights, seeds.index(seed)) if len(seeds) > 1 else weights
-    model = build_algorithm(config, facts["shape"][-1]).model
-    options = {"iteration": candidate, "seed": seed, "statistics": statistics, "batch_size": batch_size}
-    return TrainedModel(config, model, jax.device_put(weights), **options)
+    raise CheckpointError(f"none of the checkpoints {list(folders)} of {workdir} can be read.")

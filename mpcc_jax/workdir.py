@@ -16,6 +16,10 @@ from ml_collections import ConfigDict
 from mpcc_jax.config import default_config, flatten, settings_of, validate
 from mpcc_jax.errors import ConfigError, WorkdirError
 
+# Trained models that come with the package, each as `mpcc export-model` writes it.
+PRETRAINED = Path(__file__).parent / "pretrained"
+MODEL_FILE = "weights.safetensors"
+
 # What a run writes, besides config.json.
 OUTPUTS = ("checkpoints", "data.json", "metrics.jsonl", "results.json", "tensorboard", "clusters.png")
 # What may change from one start to the next: it does not change what is computed.
@@ -90,13 +94,24 @@ def write_json(path: Path, content: Any) -> None:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
+def find_run(workdir: Path | str) -> Path:
+    """Returns the folder of a run or of an exported model; a name that is no such folder may be one of `PRETRAINED`."""
+    path, shipped = Path(workdir).expanduser(), PRETRAINED / workdir
+    return (
+        shipped if shipped.parent == PRETRAINED and shipped.is_dir() and not (path / "config.json").exists() else path
+    )
+
+
 def read_settings(workdir: Path | str, name: str = "config.json") -> dict[str, Any]:
     """Reads a JSON file of a run."""
     path = Path(workdir).expanduser() / name
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WorkdirError(f"--workdir is {str(workdir)!r}, which holds no run ({error}).") from error
+        names = ", ".join(sorted(path.name for path in PRETRAINED.iterdir()))
+        raise WorkdirError(
+            f"--workdir is {str(workdir)!r}, which holds no run ({error}). Models that come with mpcc_jax: {names}."
+        ) from error
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -107,6 +122,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def read_run(workdir: Path | str) -> tuple[ConfigDict, dict[str, Any]]:
     """Returns the configuration of a run and the facts of its data (data.json)."""
+    workdir = find_run(workdir)
     settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
     config = default_config()
     try:
@@ -136,6 +152,11 @@ def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None:
     """Checks that a folder is new, or holds a run that can go on with this configuration."""
     path = workdir / "config.json"
+    if (workdir / MODEL_FILE).exists():
+        raise WorkdirError(
+            f"--workdir is {str(workdir)!r}, which holds an exported model. Choose another; "
+            f"--init_from={workdir} starts from its weights."
+        )
     outputs = [name for name in OUTPUTS if _has_content(workdir / name)]
     if not path.exists() and not outputs:
         return

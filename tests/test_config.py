@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from configs import cifar10, digits, mnist
-from mpcc_jax.config import default_config, resolve_conventions, validate, validate_data
+from mpcc_jax.config import default_config, get_config, resolve_conventions, validate, validate_data
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.variants import CHOICES, VARIANTS
+from reproduce.tables import CLUSTERING, configure
 from tests.conftest import tiny_config
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
@@ -24,6 +25,20 @@ def override(config, **fields):
 @pytest.mark.parametrize("experiment", [digits, mnist, cifar10])
 def test_experiments_are_valid(experiment):
     validate(experiment.get_config())
+
+
+def test_shipped_experiments_are_found_by_name_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert get_config("digits") == digits.get_config()
+    assert get_config("tables:table1_row1").training.encoder_steps == 1
+    small = get_config("mnist16", ["--config.seed=3"])
+    assert (small.data.name, small.data.resolution, small.seed) == ("mnist", 16, 3)
+    assert small == configure(CLUSTERING[1], "paper", "cpu", 3)
+    with pytest.raises(ConfigError, match=r"'digit' is not a file, and not one of those that are shipped: cifar10, "):
+        get_config("digit")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "digits.py").write_text("from mpcc_jax.configs.mnist import get_config\n")
+    assert get_config("digits") == mnist.get_config(), "a file of one's own comes first"
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ Subcommands, train if none is given; each lists its flags by --help:
 # By flag: its type, or the allowed words; and what it says.
 FLAGS = {
     "config": (str, "experiment: the name of one that is shipped, or a Python file"),
-    "workdir": (str, "folder of the run; train: runs/NAME_OF_CONFIG otherwise"),
+    "workdir": (str, "folder of the run, or a model that comes with mpcc_jax; train: runs/NAME_OF_CONFIG otherwise"),
     "resume": (("auto", "override"), "a run goes on where it stopped; override: with another configuration too"),
     "init_from": (str, "folder or checkpoint of another run: a new run starts from its weights"),
+    "estimate": (bool, "measure by the first calls what the run will cost, and train no further"),
     "coordinator": (str, "HOST:PORT of process 0, for a run of several processes"),
     "num_processes": (int, "how many processes there are"),
     "process_id": (int, "which of them this is, from 0"),
@@ -65,7 +66,9 @@ FID = ("inception", "resize")
 MEASUREMENT = (*FID, "reference", "num_samples")
 PROCESSES = ("coordinator", "num_processes", "process_id", "coordinator_timeout")
 COMMANDS = {
-    "train": Command("train, score and draw", CONFIG, CONFIG, ("workdir", "resume", "init_from", *PROCESSES)),
+    "train": Command(
+        "train, score and draw", CONFIG, CONFIG, ("workdir", "estimate", "resume", "init_from", *PROCESSES)
+    ),
     "prepare": Command("download and prepare the data, once", CONFIG, CONFIG, ()),
     "evaluate": Command("score a trained model", RUN, RUN, (*REAL, *MEASUREMENT, *MODEL)),
     "predict": Command("clusters of pictures, as CSV", IMAGES, IMAGES, ("out", "copy_to", "skip_bad", *MODEL)),
@@ -74,6 +77,7 @@ COMMANDS = {
     "report": Command("a page about a trained model", RUN, RUN, (*REAL, *MODEL)),
     "statistics": Command("the reference of FID and KID, once", CONFIG, CONFIG, ("out", *FID)),
     "export": Command("one seed of a run of several as a run of its own", RUN, (*RUN, "seed", "out"), ()),
+    "export-model": Command("a trained model to use elsewhere", RUN, (*RUN, "out"), ("checkpoint", "seed")),
     "import-weights": Command("the authors' weights as a run", (), (*CONFIG, "released_dir", *RUN), ("iteration",)),
     "export-weights": Command("a run as the authors' weights", RUN, (*RUN, "out"), ("format", "checkpoint", "seed")),
 }

@@ -30,8 +30,19 @@ from mpcc_jax.report.gather import gather_findings, read_history
 from mpcc_jax.trained_model import TrainedModel, load
 from mpcc_jax.training import train as training
 from mpcc_jax.training.distributed import connect
-from mpcc_jax.training.export_run import export_seed
-from mpcc_jax.workdir import describe_machine, new_folder, read_run, read_settings, versions, write_json
+from mpcc_jax.training.export import export_model as write_model
+from mpcc_jax.training.export import export_seed
+from mpcc_jax.workdir import (
+    PRETRAINED,
+    describe_machine,
+    find_run,
+    new_folder,
+    prepare_workdir,
+    read_run,
+    read_settings,
+    versions,
+    write_json,
+)
 
 RECONSTRUCTED = 64
 OF_TRAINING = ("iterations", "resumed_at", "training_seconds", "best_checkpoint")  # what training adds to the scores
@@ -46,6 +57,7 @@ def train(
     config: str,
     overrides: Sequence[str] = (),
     workdir: str | None = None,
+    estimate: bool = False,
     resume: str = "auto",
     init_from: str | None = None,
     **processes: Any,
@@ -53,6 +65,9 @@ def train(
     """Trains into `workdir`, by default runs/NAME or runs/NAME_seedN, or goes on there."""
     settings = get_config(config, overrides)
     connect(**processes)
+    if estimate:
+        training.estimate(settings)
+        return
     name = Path(config.rpartition(":")[2]).stem + (f"_seed{settings.seed}" if settings.seed else "")
     training.train(settings, workdir or f"runs/{name}", override=resume == "override", init_from=init_from)
 
@@ -64,9 +79,14 @@ def prepare(config: str, overrides: Sequence[str] = ()) -> None:
 
 def _load_model(workdir: str, **model: Any) -> tuple[Display, TrainedModel, Path]:
     """Returns also the folder for results: that of the run, or of its seed if there are several."""
-    display = Display()
-    trained = load(workdir, **model, warn=display.warn)
-    folder = Path(workdir).expanduser() / (f"seed_{trained.seed}" if trained.config.num_seeds > 1 else "")
+    display, run = Display(), find_run(workdir)
+    trained = load(run, **model, warn=display.warn)
+    if run.parent == PRETRAINED:
+        display.line(
+            f"{run.name} is a model that comes with mpcc_jax; runs are named by their folder, as in runs/{run.name}"
+        )
+        return display, trained, prepare_workdir(Path(PRETRAINED.name, run.name))
+    folder = run / (f"seed_{trained.seed}" if trained.config.num_seeds > 1 else "")
     folder.mkdir(exist_ok=True)
     return display, trained, folder
 
@@ -184,7 +204,7 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
         generation=results["generation"] if same else None,
-        history=read_history(Path(workdir) / "metrics.jsonl", trained.seed if several else None),
+        history=read_history(find_run(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,
     )
@@ -265,6 +285,11 @@ def export(workdir: str, seed: int, out: str) -> Path:
     """Makes a run of its own of one seed of several."""
     export_seed(workdir, seed, out)
     return Path(out)
+
+
+def export_model(workdir: str, out: str, **model: Any) -> Path:
+    """Writes a trained model with its configuration, scores and model card, to use elsewhere."""
+    return write_model(workdir, out, **model, warn=Display().warn)
 
 
 def import_weights(

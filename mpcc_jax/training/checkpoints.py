@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mpcc_jax.errors import CheckpointError
+from mpcc_jax.errors import CheckpointError, WeightsError
+from mpcc_jax.tensor_files import read_tensors
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import TrainState
+from mpcc_jax.workdir import MODEL_FILE, find_run
 
 
 @jax.jit
@@ -214,8 +217,21 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"the checkpoint {folder} cannot be read ({_first_line(error)}).") from error
 
 
+def read_model(folder: Path) -> tuple[dict[str, Any], int]:
+    """Returns what an exported model has learned, params, buffers and ema, and its iteration."""
+    try:
+        tensors = read_tensors(folder / MODEL_FILE)
+        iteration = int(tensors.pop("iteration"))
+    except (WeightsError, KeyError) as error:
+        raise CheckpointError(f"the model in {folder} cannot be read ({error}).") from error
+    return unflatten_dict(tensors, sep="/"), iteration
+
+
 def read_weights(path: Path | str) -> tuple[dict[str, Any], Path]:
-    """Returns the newest checkpoint of another run, to start from (`--init_from`), and its folder."""
+    """Returns what `--init_from` names, an exported model or the newest checkpoint of another run, and its folder."""
+    folder = find_run(path)
+    if (folder / MODEL_FILE).exists():
+        return read_model(folder)[0], folder
     found = find_checkpoints(path)
     if not found:
         raise CheckpointError(f"--init_from is {str(path)!r}, and no checkpoint of a run is there.")

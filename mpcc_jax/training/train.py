@@ -3,8 +3,11 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime
 import functools
+import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +20,15 @@ from ml_collections import ConfigDict
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
+from mpcc_jax.errors import ConfigError
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
-from mpcc_jax.printing import Display, TrainingProgress
+from mpcc_jax.printing import MEASURED_CALLS, Display, TrainingProgress
 from mpcc_jax.report.sheets import draw_pictures, save_contact_sheet
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
 from mpcc_jax.training.distributed import check_agreement, from_writer, is_writer, stop_requests, wait_for_all
-from mpcc_jax.training.logging import Monitor, RunLog
+from mpcc_jax.training.logging import Monitor, RunLog, memory_in_use
 from mpcc_jax.training.loop import check_finite, iterate, next_stop
 from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
 from mpcc_jax.training.state import Algorithm, Keys, TrainState, abstract_state, build_algorithm, init_state, split_seed
@@ -132,6 +136,60 @@ def train(
     results = _conclude(run, state, resumed_at=start, training_seconds=round(seconds, 1))
     wait_for_all("finished")
     return results
+
+
+def estimate(config: ConfigDict, dataset: Dataset | None = None, *, display: Display | None = None) -> dict[str, float]:
+    """Measures by the first calls what training will cost, and keeps nothing.
+
+    Returns:
+      "compile_seconds" to the end of the first call, "iterations_per_second", "training_seconds" (scores and pictures
+      not included), "checkpoint_bytes" of each that is kept, and the peak memory so far, as in metrics.jsonl.
+    """
+    display = display or Display(quiet=not is_writer())
+    validate(config)
+    dataset, layout, total = read_data(config, display, dataset), make_layout(config), config.training.iterations
+    with tempfile.TemporaryDirectory() as workdir:
+        run = _open_run(config, workdir, display, dataset, layout, override=False)
+        started = time.monotonic()
+        state, _, _ = _first_state(run, None)
+        checkpoint_bytes = _count_bytes(state)
+        program = compile_train_iterations(run.algorithm, layout)
+        loader = _make_loader(run, choose_placement(config.data.placement, dataset.images.nbytes))
+        calls = iterate(program, loader, run.noise_key, state, 0, total, config.training.iterations_per_call)
+        marks = []
+        for _, iteration, metrics in itertools.islice(calls, MEASURED_CALLS):
+            jax.block_until_ready(metrics)
+            marks.append((iteration, time.monotonic()))
+        run.checkpoints.close()
+    (first, compiled), (last, ended) = marks[0], marks[-1]
+    if first == last:
+        raise ConfigError(
+            f"config.training.iterations is {total}; allowed with --estimate: more than {first}, one call."
+        )
+    rate = (last - first) / (ended - compiled)
+    cost = {
+        "compile_seconds": compiled - started,
+        "iterations_per_second": rate,
+        "training_seconds": compiled - started + (total - first) / rate,
+        "checkpoint_bytes": checkpoint_bytes,
+        **memory_in_use(),
+    }
+    display.line(f"compiled   in {cost['compile_seconds']:.0f} s")
+    display.line(_describe_cost(run, checkpoint_bytes, 0, rate))
+    return cost
+
+
+def _count_bytes(state: TrainState) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+
+def _describe_cost(run: Run, checkpoint_bytes: int, iteration: int, rate: float) -> str:
+    left = datetime.timedelta(seconds=round((run.config.training.iterations - iteration) / rate))
+    memory = ", ".join(f"{name.partition('_')[0]} {number / 1e9:.1f} GB" for name, number in memory_in_use().items())
+    size, kept = checkpoint_bytes / 1e6, run.config.checkpoints.keep_last
+    return (
+        f"estimate   {left} at {rate:.1f} it/s; memory: {memory}; checkpoints: {size:.1f} MB each, the last {kept} kept"
+    )
 
 
 def prepare(config: ConfigDict, display: Display | None = None) -> Dataset:
@@ -245,11 +303,11 @@ def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple
     program, loader = compile_train_iterations(run.algorithm, run.layout), _make_loader(run, placement)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(run.checkpoints))
-        log = None
+        log, cost = None, functools.partial(_describe_cost, run, _count_bytes(state), iteration)
         if is_writer():
             log = RunLog(run.workdir, iteration, run.several_seeds, tensorboard=config.logging.tensorboard)
             stack.enter_context(contextlib.closing(log))
-        progress = stack.enter_context(run.display.training(total, iteration))
+        progress = stack.enter_context(run.display.training(total, iteration, cost))
         stop_requested = stack.enter_context(stop_requests())
         images, key, warn = run.dataset.images, run.keys[0].evaluation, run.display.warn
         monitor = Monitor(config, run.algorithm.model, run.layout, images, key, iteration, log, warn)

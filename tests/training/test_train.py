@@ -3,6 +3,7 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,10 +13,10 @@ from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
 from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
-from mpcc_jax.training.export_run import export_seed
-from mpcc_jax.training.train import prepare, train
+from mpcc_jax.training.export import export_seed
+from mpcc_jax.training.train import estimate, prepare, train
 from tests.conftest import SMALL_IMAGES, tiny_config
-from tests.trained import make_run, tiny_dataset, trained_config
+from tests.trained import make_run, tiny_dataset, tiny_state, trained_config
 
 RNG = np.random.default_rng(0)
 
@@ -103,6 +104,23 @@ def test_preparing_fills_the_cache_and_trains_nothing(folder, tmp_path):
     prepare(config, display)
     assert "20 of 8x8x1 uint8" in printed(display)
     assert len(list((tmp_path / "cache" / "folder_pictures").iterdir())) == 1
+
+
+def test_the_estimate_is_measured_by_the_first_calls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, display = tiny_config(), quiet()
+    config.training.iterations = 1_000_000
+    cost = estimate(config, tiny_dataset(), display=display)
+    assert cost["training_seconds"] == pytest.approx(
+        cost["compile_seconds"] + (1_000_000 - 2) / cost["iterations_per_second"]
+    )
+    assert cost["checkpoint_bytes"] == sum(leaf.nbytes for leaf in jax.tree.leaves(tiny_state()))
+    for text in ("compiled   in", "it/s; memory: host", "checkpoints: 0.0 MB each, the last 3 kept"):
+        assert text in printed(display)
+    config.training.iterations = 2
+    with pytest.raises(ConfigError, match="iterations is 2; allowed with --estimate: more than 2"):
+        estimate(config, tiny_dataset(), display=quiet())
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
