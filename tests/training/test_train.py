@@ -115,7 +115,7 @@ def test_the_estimate_is_measured_by_the_first_calls(tmp_path, monkeypatch):
         cost["compile_seconds"] + (1_000_000 - 2) / cost["iterations_per_second"]
     )
     assert cost["checkpoint_bytes"] == sum(leaf.nbytes for leaf in jax.tree.leaves(tiny_state()))
-    for text in ("compiled   in", "it/s; memory: host", "checkpoints: 0.0 MB each, the last 3 kept"):
+    for text in ("compiled   in", "it/s; memory: host", "checkpoints: 0.1 MB each, the last 3 kept"):
         assert text in printed(display)
     config.training.iterations = 2
     with pytest.raises(ConfigError, match="iterations is 2; allowed with --estimate: more than 2"):
