@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,12 @@ def default_config() -> ConfigDict:
         "samples_per_cluster": 16,
     }
     return config.lock()
+
+
+def cache_dir(folder: str | pathlib.Path | None = None) -> pathlib.Path:
+    """Returns `folder`, or MPCC_JAX_CACHE, or XDG_CACHE_HOME/mpcc_jax, or ~/.cache/mpcc_jax."""
+    standard = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "mpcc_jax")
+    return pathlib.Path(folder or os.environ.get("MPCC_JAX_CACHE") or standard).expanduser()
 
 
 def settings_of(config: ConfigDict) -> dict[str, Any]:

@@ -31,3 +31,34 @@ def test_a_function_that_is_compiled_ahead_is_the_same():
 def test_a_mistake_in_tracing_is_raised_at_once():
     with pytest.raises(TypeError, match="shapes"):
         compile_ahead(jax.jit(jnp.add), jnp.ones(2), jnp.ones(3))
+
+
+@pytest.fixture
+def jax_settings():
+    names = ("compilation_cache_dir", "compilation_cache_max_size", "persistent_cache_min_compile_time_secs")
+    names = [f"jax_{name}" for name in (*names, "enable_compilation_cache")]
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_programs_are_kept_by_processor_unless_jax_is_told_otherwise(jax_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPCC_JAX_CACHE", str(tmp_path))
+    told = jax.config.jax_compilation_cache_dir
+    compilation.keep_programs()
+    assert jax.config.jax_compilation_cache_dir == told
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation.keep_programs()
+    assert jax.config.jax_compilation_cache_dir is None
+    jax.config.update("jax_enable_compilation_cache", True)
+    folders = []
+    for processor in ("one", "one", "another"):
+        monkeypatch.setattr(compilation, "_processor", lambda name=processor: name)
+        compilation.keep_programs()
+        folders.append(jax.config.jax_compilation_cache_dir)
+        jax.config.update("jax_compilation_cache_dir", None)
+    assert folders[0] == folders[1] != folders[2]
+    assert all(folder.startswith(str(tmp_path / "programs")) for folder in folders)
+    assert 0 < jax.config.jax_compilation_cache_max_size < 1e10

@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command, arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
         # Not at the top: jax takes seconds, which help and wrong flags do without.
         from mpcc_jax.cli import commands
+        from mpcc_jax.compilation import keep_programs
 
+        keep_programs()
         path = getattr(commands, command.replace("-", "_"))(**arguments)
         if path is not None:
             print(f"written: {path}")

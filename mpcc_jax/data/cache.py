@@ -3,18 +3,17 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from mpcc_jax.config import cache_dir
 from mpcc_jax.data.dataset import Dataset, PixelRange, Source
 from mpcc_jax.data.images import FILTER
 from mpcc_jax.errors import DataError
@@ -24,12 +23,6 @@ PARTIAL = ".partial-"
 STORED = "stored"  # key of an identity: sizes of the files that it was made from
 STORED_FIELDS = ("name", "class_names", "version", "split", "origin", "notes")  # of a `Dataset`, in facts.json
 STALE_SECONDS = 24 * 3600
-
-
-def cache_dir(settings: ConfigDict | SimpleNamespace) -> Path:
-    """Returns `settings.cache_dir`, or MPCC_JAX_CACHE, or XDG_CACHE_HOME/mpcc_jax, or ~/.cache/mpcc_jax."""
-    standard = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "mpcc_jax")
-    return Path(settings.cache_dir or os.environ.get("MPCC_JAX_CACHE") or standard).expanduser()
 
 
 def file_name(text: str) -> str:
@@ -42,7 +35,7 @@ def entry_path(source: Source, settings: ConfigDict) -> Path:
     content = {"format": FORMAT, "filter": FILTER, "split": source.split, **source.identity}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     parts = [source.version, source.split, f"{settings.resolution}px", digest]
-    return cache_dir(settings) / file_name(source.name) / "-".join(file_name(part) for part in parts if part)
+    return cache_dir(settings.cache_dir) / file_name(source.name) / "-".join(file_name(part) for part in parts if part)
 
 
 def find_entry(source: Source, settings: ConfigDict) -> Path | None:
@@ -52,7 +45,7 @@ def find_entry(source: Source, settings: ConfigDict) -> Path | None:
         identity = json.loads((path / "facts.json").read_text())["identity"]
         return {key: value for key, value in identity.items() if key != STORED} == dict(source.identity)
 
-    folder = cache_dir(settings) / file_name(source.name)
+    folder = cache_dir(settings.cache_dir) / file_name(source.name)
     candidates = sorted(folder.glob(f"*-{file_name(source.split)}-{settings.resolution}px-*"))
     entries = [path for path in candidates if is_made_as_source(path)]
     if len(entries) > 1:

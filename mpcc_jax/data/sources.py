@@ -13,8 +13,9 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
+from mpcc_jax.config import cache_dir
 from mpcc_jax.data.arrays import digits_source, npz_source
-from mpcc_jax.data.cache import STORED_FIELDS, cache_dir, entry_path, find_entry, open_entry, write_entry
+from mpcc_jax.data.cache import STORED_FIELDS, entry_path, find_entry, open_entry, write_entry
 from mpcc_jax.data.dataset import Block, Dataset, Reader, Source
 from mpcc_jax.data.folder import folder_source
 from mpcc_jax.data.omniglot import omniglot_source
@@ -66,7 +67,7 @@ def load_dataset(config: ConfigDict, progress: Progress = lambda done, total: No
     if source.is_missing:
         path = find_entry(source, settings) if cached else None
         if path is None:
-            copies = f" and in {cache_dir(settings)} for a prepared copy" if cached else ""
+            copies = f" and in {cache_dir(settings.cache_dir)} for a prepared copy" if cached else ""
             text = f"{settings.name!r} is not prepared: {source.searched}{copies}. Prepare it once by: "
             raise DataError(text + how_to_prepare(settings))
         return open_entry(path, f"prepared copy in {path}; the data itself is not there")

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from mpcc_jax.data.cache import cache_dir, file_name
+from mpcc_jax.config import cache_dir
+from mpcc_jax.data.cache import file_name
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.errors import InputError, WeightsError
 from mpcc_jax.evaluation.features import DEFAULT_RESIZE, ROUNDING, extract_features, extraction_protocol, to_uint8
@@ -57,7 +58,7 @@ def find_reference(
     about = {name: getattr(dataset, name) for name in ("name", "version", "split")}
     name = file_name("-".join(filter(None, about.values())))
     identity = hashlib.sha256(f"{pixels} {weights.sha256} {resize}".encode()).hexdigest()[:12]
-    path = cache_dir(settings) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{identity}.npz"
+    path = cache_dir(settings.cache_dir) / "statistics" / f"{name}-{dataset.images.shape[1]}px-{identity}.npz"
     if path.exists():
         return read_reference(path), path
     shape = list(dataset.images.shape[1:])

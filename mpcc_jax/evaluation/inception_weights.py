@@ -5,13 +5,12 @@ import hashlib
 import http.client
 import os
 import re
-import types
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 
-from mpcc_jax.data.cache import cache_dir
+from mpcc_jax.config import cache_dir
 from mpcc_jax.errors import WeightsError
 from mpcc_jax.evaluation.inception import SHAPES
 from mpcc_jax.tensor_files import read_tensors
@@ -48,7 +47,7 @@ def find_weights(path: str | Path | None = None, cache: str | Path | None = None
         environment variable MPCC_JAX_INCEPTION (a path or "download" too) or else the cache.
       cache: folder of the cache; MPCC_JAX_CACHE, or ~/.cache/mpcc_jax, where it is None.
     """
-    standard = cache_dir(types.SimpleNamespace(cache_dir=cache)) / FILE_NAME
+    standard = cache_dir(cache) / FILE_NAME
     location = path or os.environ.get(VARIABLE)
     if location == DOWNLOAD:
         return standard if standard.is_file() else download(standard, URL)
