@@ -135,8 +135,10 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
       latent_dim: J.
       resolution: pixels of the networks' side, 8, 16, 32, 64 or 128; None is the smallest not below the images' side.
       batch_size: B, at most N.
-      discriminator_steps, encoder_steps: per iteration.
-      learning_rate, prior_learning_rate: eta and eta_p.
+      discriminator_steps: per iteration.
+      encoder_steps: per iteration.
+      learning_rate: eta.
+      prior_learning_rate: eta_p.
       variant: "paper" or "released".
       image_shape: (H, W) or (H, W, C) of a row; None is square and gray.
       pad_features: whether rows that fill no square are laid on the smallest that holds them, the rest being the lowest
