@@ -1,6 +1,14 @@
-"""Tables in Markdown, from records of runs and baselines."""
+"""Tables in Markdown, from records of runs and baselines; as a program it fills those of README and docs.
 
+python -m reproduce.markdown
+
+Between `<!-- table: FILE, HEADING -->` and `<!-- /table -->` stands the first table below that heading of the file,
+without the rows that were not run; behind `HEADING, N` the N-th.
+"""
+
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import ttest_ind
@@ -247,3 +255,28 @@ def render_page(
         *_render_list("Left out", left_out),
     ]
     return "\n".join(lines) + "\n"
+
+
+_MARKED = re.compile(r"(<!-- table: (\S+), ([^>]+?)(?:, (\d+))? -->\n).*?(?=<!-- /table -->)", re.S)
+
+
+def find_table(page: str, heading: str, number: int = 1) -> str:
+    """Finds the lines of a table in a page, without the rows that were not run."""
+    section = page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table = re.findall(r"(?:^\|.*\n)+", section, re.M)[number - 1]
+    return "".join(line for line in table.splitlines(keepends=True) if f"| {NOT_RUN} |" not in line)
+
+
+def fill(text: str, root: Path) -> str:
+    """Fills the marked tables of a text from files below `root`."""
+
+    def table(found: re.Match) -> str:
+        page = (root / found[2]).read_text(encoding="utf-8")
+        return found[1] + find_table(page, found[3], int(found[4] or 1))
+
+    return _MARKED.sub(table, text)
+
+
+if __name__ == "__main__":
+    for path in (Path("README.md"), *sorted(Path("docs").glob("*.md"))):
+        path.write_text(fill(path.read_text(encoding="utf-8"), Path()), encoding="utf-8")
