@@ -4,14 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
+PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint docs benchmark clean
+.PHONY: demo test test-lowest test-newest lint docs benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python $(PYTEST)
+
+# With the lowest versions that pyproject.toml allows, and with the newest that there are; PYTHON=python3.13 is another.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest:
+	$(PYTHON) -m venv --clear .cache/$@
+	.cache/$@/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.cache/$@/bin/uv pip install --quiet --python .cache/$@/bin/python --resolution $(RESOLUTION) -r pyproject.toml --extra test
+	.cache/$@/bin/uv pip freeze --quiet --python .cache/$@/bin/python
+	.cache/$@/bin/python $(PYTEST)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -19,6 +19,8 @@ from mpcc_jax.errors import ConfigError, WorkdirError
 # Trained models that come with the package, each as `mpcc export-model` writes it.
 PRETRAINED = Path(__file__).parent / "pretrained"
 MODEL_FILE = "weights.safetensors"
+# Of the files of a run; higher when an older version cannot read them any more. In data.json.
+FORMAT = 1
 
 # What a run writes, besides config.json.
 OUTPUTS = ("checkpoints", "data.json", "metrics.jsonl", "results.json", "tensorboard", "clusters.png")
@@ -102,6 +104,12 @@ def find_run(workdir: Path | str) -> Path:
     )
 
 
+def write_facts(workdir: Path, settings: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Writes config.json and data.json, which make a folder that of a run."""
+    write_json(workdir / "config.json", settings)
+    write_json(workdir / "data.json", {**facts, "format": FORMAT})
+
+
 def read_settings(workdir: Path | str, name: str = "config.json") -> dict[str, Any]:
     """Reads a JSON file of a run."""
     path = Path(workdir).expanduser() / name
@@ -124,6 +132,7 @@ def read_run(workdir: Path | str) -> tuple[ConfigDict, dict[str, Any]]:
     """Returns the configuration of a run and the facts of its data (data.json)."""
     workdir = find_run(workdir)
     settings, facts = read_settings(workdir), read_settings(workdir, "data.json")
+    _check_format(workdir, facts)
     config = default_config()
     try:
         # Rewrites come and go from version to version, and none changes what is computed.
@@ -133,6 +142,14 @@ def read_run(workdir: Path | str) -> tuple[ConfigDict, dict[str, Any]]:
         raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error
     validate(config)
     return config, facts
+
+
+def _check_format(workdir: Path, facts: dict[str, Any]) -> None:
+    if facts.get("format", FORMAT) > FORMAT:
+        raise WorkdirError(
+            f"{workdir} is of format {facts['format']}, and this version of mpcc_jax reads format {FORMAT}: install a "
+            "newer one."
+        )
 
 
 def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -170,6 +187,8 @@ def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None
             f"--workdir is {str(workdir)!r}, which has {outputs[0] if outputs else 'config.json'} but no config.json "
             "of a run of mpcc_jax, so it belongs to something else. Choose another."
         )
+    if (workdir / "data.json").exists():
+        _check_format(workdir, read_settings(workdir, "data.json"))
     trained = max(
         (int(step.name) for step in (workdir / "checkpoints").glob("[0-9]*") if step.name.isdigit()), default=0
     )

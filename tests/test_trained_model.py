@@ -15,6 +15,7 @@ from mpcc_jax.errors import CheckpointError, ConfigError, DataError, InputError,
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import encode, generate
 from mpcc_jax.trained_model import load
+from mpcc_jax.workdir import check_same_run
 from tests.conftest import SMALL_IMAGES, assert_trees_close
 from tests.trained import make_run, tiny_state, tiny_trained, trained_config
 
@@ -165,6 +166,13 @@ def test_runs_that_cannot_be_loaded(run, tmp_path):
     (empty / "config.json").write_text(json.dumps({**settings, "wings": 2}))
     with pytest.raises(ConfigError, match="not of this version"):
         load(empty)
+    facts = json.loads((empty / "data.json").read_text())
+    assert facts["format"] == 1
+    (empty / "data.json").write_text(json.dumps({**facts, "format": 2}))
+    with pytest.raises(WorkdirError, match="is of format 2, and this version of mpcc_jax reads format 1"):
+        load(empty)
+    with pytest.raises(WorkdirError, match="is of format 2"):
+        check_same_run(empty, trained_config(), override=True)
 
 
 def test_one_seed_of_several(tmp_path):

@@ -1,15 +1,15 @@
 """A working directory as training leaves it, made without training."""
 
 import functools
-import json
 
 import numpy as np
 
+from mpcc_jax.config import settings_of
 from mpcc_jax.data import from_arrays
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.state import assemble_state
-from mpcc_jax.workdir import write_json
+from mpcc_jax.workdir import write_facts
 from tests.conftest import SMALL_IMAGES, random_variables, tiny_algorithm, tiny_config
 
 LABELS = np.arange(len(SMALL_IMAGES)) % 2
@@ -41,8 +41,7 @@ def make_run(folder, config=None, states=None):
     config = config or trained_config()
     np.savez(folder / "images.npz", images=SMALL_IMAGES, labels=np.asarray(["even", "odd"])[LABELS])
     config.data.update({"name": f"npz:{folder / 'images.npz'}", "cache": False})
-    write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    write_json(folder / "data.json", {**tiny_dataset().facts(), "name": "npz:images"})
+    write_facts(folder, settings_of(config), {**tiny_dataset().facts(), "name": "npz:images"})
     checkpoints = Checkpoints(folder / "checkpoints")
     for iteration, state in (states or {4: tiny_state()}).items():
         checkpoints.save(state, iteration, {})

@@ -16,7 +16,7 @@ from mpcc_jax.tensor_files import import_torch, read_tensors, write_tensors
 from mpcc_jax.trained_model import load
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.state import Algorithm, TrainState, assemble_state, build_algorithm
-from mpcc_jax.workdir import new_folder, versions, write_json
+from mpcc_jax.workdir import new_folder, versions, write_facts
 
 UNUSED = "released_unused.npz"  # in the folder of the run: what the model has no place for, for the way back
 
@@ -108,8 +108,7 @@ def import_released(
     state = _make_state(algorithm, tensors, iteration)
     _check_use(config, tensors, iteration, warn)
     workdir = new_folder("--workdir", workdir)
-    write_json(workdir / "config.json", settings_of(config))
-    write_json(workdir / "data.json", _describe_data(config, algorithm.model.image_shape))
+    write_facts(workdir, settings_of(config), _describe_data(config, algorithm.model.image_shape))
     unused = {name: tensors[name] for name in unused_tensors(algorithm.model) if name in tensors}
     write_tensors(workdir / UNUSED, unused)
     checkpoints = Checkpoints(workdir / "checkpoints")

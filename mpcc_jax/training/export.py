@@ -24,6 +24,7 @@ from mpcc_jax.workdir import (
     read_run,
     read_settings,
     versions,
+    write_facts,
     write_json,
 )
 
@@ -97,8 +98,7 @@ def export_model(workdir: Path | str, out: Path | str, **model: Any) -> Path:
     facts |= {"origin": "", "notes": []}
     card = _model_card(Path(out).name, config, facts, results, trained.iteration)
     out = new_folder("--out", out)
-    write_json(out / "config.json", settings_of(config))
-    write_json(out / "data.json", facts)
+    write_facts(out, settings_of(config), facts)
     if results:
         write_json(out / "results.json", results)
     (out / "README.md").write_text(card, encoding="utf-8")
@@ -130,8 +130,7 @@ def export_seed(workdir: Path | str, seed: int, out: Path | str) -> int:
     source.close()
     state, iteration = restored
     settings = {**read_settings(workdir), "seed": seed, "num_seeds": 1}
-    write_json(out / "config.json", settings)
-    write_json(out / "data.json", facts)
+    write_facts(out, settings, facts)
     target = Checkpoints(out / "checkpoints")
     target.save(select_seed(state, seed - config.seed), iteration, {"config": settings, "versions": versions()})
     target.close()

@@ -39,6 +39,7 @@ from mpcc_jax.workdir import (
     prepare_workdir,
     read_results,
     versions,
+    write_facts,
     write_json,
 )
 
@@ -278,8 +279,7 @@ def _compile_first_call(run: Run) -> None:
 def _write_facts(run: Run) -> None:
     if is_writer():
         # Before any other file, so that a folder with anything of a run in it says whose it is.
-        write_json(run.workdir / "config.json", settings_of(run.config))
-        write_json(run.workdir / "data.json", run.dataset.facts())
+        write_facts(run.workdir, settings_of(run.config), run.dataset.facts())
         data = run.dataset
         save_contact_sheet(run.workdir / "data.png", data.images, data.labels, data.class_names, data.name)
 
