@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mpcc_jax.config import cache_dir
 from mpcc_jax.data import load_dataset, sources
-from mpcc_jax.data.cache import cache_dir
 from mpcc_jax.errors import DataError
 from tests.conftest import tiny_config
 
@@ -26,7 +26,7 @@ def config(tmp_path):
 
 
 def entries(config):
-    folder = cache_dir(config.data) / "npz_mine"
+    folder = cache_dir(config.data.cache_dir) / "npz_mine"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -69,7 +69,7 @@ def test_nothing_half_written_or_bad_is_left(config, monkeypatch, tmp_path):
 
 
 def test_what_killed_processes_left_is_removed_after_a_day(config):
-    folder = cache_dir(config.data) / "npz_mine"
+    folder = cache_dir(config.data.cache_dir) / "npz_mine"
     for name, age in ((".partial-old", 2 * 24 * 3600), (".partial-new", 60)):
         (folder / name).mkdir(parents=True)
         os.utime(folder / name, (time.time() - age,) * 2)
@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(config, tmp_path, monkey
 def test_a_damaged_entry_is_named(config):
     load_dataset(config)
     (entry,) = entries(config)
-    path = cache_dir(config.data) / "npz_mine" / entry / "images.npy"
+    path = cache_dir(config.data.cache_dir) / "npz_mine" / entry / "images.npy"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match=rf"{entry} is damaged .* remove that folder"):
         load_dataset(config)
@@ -114,6 +114,6 @@ def test_a_damaged_entry_is_named(config):
 def test_the_place_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("MPCC_JAX_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir(tiny_config().data) == tmp_path / "mpcc_jax"
+    assert cache_dir() == tmp_path / "mpcc_jax"
     monkeypatch.setenv("MPCC_JAX_CACHE", str(tmp_path / "here"))
-    assert cache_dir(tiny_config().data) == tmp_path / "here"
+    assert cache_dir() == tmp_path / "here"
