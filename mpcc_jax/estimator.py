@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, no_type_check
 
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mpcc_jax.config import default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
+from mpcc_jax.data.dataset import add_channels
 from mpcc_jax.data.feature_rows import choose_image_shape, draw_rows
 from mpcc_jax.data.images import fit_float_array
 from mpcc_jax.data.loader import DeviceLoader
@@ -46,6 +48,8 @@ CONFIGURABLE = (
     *("variant", "conventions.", "model.", "prior.", "loss.", "training.", "ema."),
     *("data.resolution", "data.crop_padding", "data.flip", "evaluation.statistics", "evaluation.standing_passes"),
 )
+OUTLIER_SHARE = 0.05  # of the range, within which nearly all values are where outliers or another scale stretch it
+CLIPPED_SHARE = 0.1
 PRINTED = ("discriminator_loss_real", "discriminator_loss_fake", "generator_loss", "encoder_nll")
 
 
@@ -204,6 +208,16 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
           ConfigError, DataError, InputError: all ValueErrors, before anything is compiled.
           NonFiniteError: if a loss or a gradient became NaN or infinite.
         """
+        before = dict(vars(self))
+        try:
+            self._fit(X)
+        except BaseException:  # a fit that fails, or is interrupted, leaves what was fitted
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any) -> None:
         rows, shape = self._check_rows(X, reset=True)
         if self.image_shape is not None and np.ndim(self.image_shape) != 1:
             raise InputError(f"image_shape is {self.image_shape!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
@@ -213,6 +227,13 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         lowest, highest = self.pixel_range_
         if not 0 < highest - lowest < math.inf:
             raise DataError(f"X goes from {lowest:g} to {highest:g}; allowed: more than one value, of a finite extent.")
+        most = np.subtract(*np.percentile(rows, (99.9, 0.1)))
+        if rows.dtype != np.uint8 and 0 < most < OUTLIER_SHARE * (highest - lowest):
+            warnings.warn(
+                f"X goes from {lowest:g} to {highest:g}, and 99.8 % of it within {most:g}, so most pixels look alike; "
+                "clip the outliers.",
+                stacklevel=3,
+            )
         config = make_config(self.get_params(deep=False), min(self.image_shape_[:2]))
         images = draw_rows(rows, self.pixel_range_, self.image_shape_)
         dataset = from_arrays(images, resolution=config.data.resolution, name="X")
@@ -223,7 +244,6 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         self.n_iter_ = config.training.iterations
         self._model = self._build_model()
         self.labels_ = self._model.predict(dataset.images)
-        return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Clusters images or rows: argmax_k q(y = k given z) at the encoder's mean (Eq. 9), [N]."""
@@ -285,6 +305,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         """X as checked rows, [N, features], and (H, W, C) if it was images."""
         shape = np.shape(X) if isinstance(X, list | tuple) else getattr(X, "shape", ())
         are_images = len(shape) in (3, 4)
+        X = add_channels(np.asarray(X)) if len(shape) == 3 else X
         rows = np.reshape(np.asarray(X), (shape[0], math.prod(shape[1:]))) if are_images else X
         rows = validate_data(self, rows, reset=reset, ensure_min_samples=2 if reset else 1)
         return rows, (*shape[1:], *[1] * (4 - len(shape))) if are_images else None
@@ -295,7 +316,19 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         rows, shape = self._check_rows(X, reset=False)
         if shape not in (None, self.image_shape_):
             raise InputError(f"X holds images of shape {shape}; allowed: {self.image_shape_}, as those of fit.")
+        self._warn_of_range(rows)
         return draw_rows(rows, self.pixel_range_, self.image_shape_)
+
+    def _warn_of_range(self, rows: np.ndarray) -> None:
+        """Warns of rows in another range than those of fit: clipped, or nearly one value."""
+        lowest, highest = self.pixel_range_
+        clipped, extent = np.mean((rows < lowest) | (rows > highest)), float(rows.max()) - float(rows.min())
+        if clipped > CLIPPED_SHARE or (len(rows) > 1 and 0 < extent < OUTLIER_SHARE * (highest - lowest)):
+            warnings.warn(
+                f"X goes from {rows.min():g} to {rows.max():g}, and that of fit went from {lowest:g} to {highest:g} "
+                f"({clipped:.0%} of it is clipped); scale X as that of fit.",
+                stacklevel=4,
+            )
 
     def _train(self, config: ConfigDict, images: np.ndarray) -> dict[str, Any]:
         """Trains on one device, and returns what was learned."""

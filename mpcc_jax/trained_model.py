@@ -90,7 +90,7 @@ class TrainedModel:
         Raises:
           DataError: if the images cannot be used.
         """
-        images = as_images(images, self.image_shape)
+        images = as_images(images, self.image_shape, self.config.data.background)
         return encode_images(self.model, self.weights, images, self.batch_size)
 
     def predict(self, images: Images) -> Int[np.ndarray, " N"]:

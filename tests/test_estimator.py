@@ -121,8 +121,34 @@ def test_bytes_mean_0_to_255_and_other_numbers_are_clipped():
     assert estimator.pixel_range_ == (0, 255)
     np.testing.assert_array_equal(estimator._images(images)[..., 0], images)
     np.testing.assert_array_equal(estimator._images(images.astype(float)), estimator._images(images))
-    assert estimator._images(images[:1] * 1000.0).min() == 255
-    assert estimator._images(-1.0 * images[:1]).max() == 0
+    with pytest.warns(UserWarning, match="100% of it is clipped"):
+        assert estimator._images(images[:1] * 1000.0).min() == 255
+    with pytest.warns(UserWarning, match="that of fit went from 0 to 255"):
+        assert estimator._images(-1.0 * images[:1]).max() == 0
+    with pytest.warns(UserWarning, match="X goes from 0.196078 to 0.78"):
+        estimator._images(images / 255)
+
+
+def test_outliers_that_stretch_the_range_are_said():
+    rows = np.random.default_rng(0).uniform(0, 1, (40, 64))
+    rows[3, 5] = 1e6
+    with pytest.warns(UserWarning, match="most pixels look alike; clip the outliers"):
+        tiny().fit(rows)
+
+
+def test_a_failed_fit_leaves_what_was_fitted(fitted):
+    before, latents = dict(vars(fitted)), fitted.transform(DIGITS.data[:5])
+    for X in (np.zeros((20, 64)), np.ones((20, 7)), np.full((20, 64), np.nan)):
+        with pytest.raises(ValueError):
+            fitted.fit(X)
+        assert vars(fitted) == before
+    np.testing.assert_array_equal(fitted.transform(DIGITS.data[:5]), latents)
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 3), (8, 8, 1), (8, 8, 4)])
+def test_one_image_is_not_taken_for_many(shape):
+    with pytest.raises(DataError, match=r"may be one image or many. One image \[H, W, C\] is images\[None\]"):
+        tiny().fit(np.random.default_rng(0).uniform(size=shape))
 
 
 def test_images_of_another_size_are_cropped_and_resized():

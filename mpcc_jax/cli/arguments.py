@@ -29,7 +29,7 @@ FLAGS = {
     "seed": (int, "which seed of a run of several"),
     "statistics": (("standing", "running", "batch"), "of the generator's batch norm; as configured otherwise"),
     "batch_size": (int, "images per call of the trained networks; 100 otherwise"),
-    "data_dir": (str, "where TFDS data is, if not where it was"),
+    "data_dir": (str, "where the data is, if not where it was: of TFDS, or the folder or file of images"),
     "num_images": (int, "generate: how many, 64 otherwise; evaluate, report: how many real images, all otherwise"),
     "inception": (str, "weights of the FID Inception, download, or none; MPCC_JAX_INCEPTION or the cache otherwise"),
     "resize": (("tf1", "pytorch_fid"), "to Inception's 299 pixels, as TTUR (tf1, the default) or pytorch-fid do"),

@@ -104,11 +104,20 @@ def _load_run_data(
     Raises:
       DataError: if it is other data now.
     """
-    config = trained.config.copy_and_resolve_references()
-    config.data.dir = data_dir or config.data.dir
+    config, before = trained.config.copy_and_resolve_references(), read_run(workdir)[1]
+    kind, _, location = config.data.name.partition(":")
+    given = kind in ("folder", "npz")
+    if given:  # a relative path was one of where training was started
+        here = Path(data_dir or location).expanduser()
+        here = here if data_dir or here.is_absolute() else Path(before["origin"] or here)
+        if not here.exists():
+            raise DataError(f"the images of the run are not at {str(here)!r} any more; say where by --data_dir=PATH.")
+        config.data.name = f"{kind}:{here}"
+    else:
+        config.data.dir = data_dir or config.data.dir
     dataset = _load_data(config, display)
-    before, now = read_run(workdir)[1], dataset.facts()
-    fields = ("name", "version", "split", "shape", "count", "range")
+    now = dataset.facts()
+    fields = ("name", "version", "split", "shape", "count", "range")[given and data_dir is not None :]
     differing = [name for name in fields if before[name] not in (None, now[name])]  # None: of imported weights
     text = "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in differing)
     if {"name", "shape"} & set(differing):

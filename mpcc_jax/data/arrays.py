@@ -8,7 +8,16 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 from sklearn import datasets
 
-from mpcc_jax.data.dataset import Block, Dataset, Reader, Source, check_images, check_labels
+from mpcc_jax.data.dataset import (
+    Block,
+    Dataset,
+    Reader,
+    Source,
+    add_channels,
+    check_images,
+    check_labels,
+    number_classes,
+)
 from mpcc_jax.data.images import fit_array
 from mpcc_jax.errors import DataError
 
@@ -44,14 +53,15 @@ def open_arrays(
     images: np.ndarray, labels: np.ndarray | None, name: str, resolution: int, class_names: tuple | None = None
 ) -> Reader:
     """Checks arrays (those of `from_arrays`) and makes them a `Reader`."""
-    images = images[..., None] if images.ndim == 3 else images
+    images = add_channels(images)
     check_images(images, name)
     if labels is not None:
         if labels.dtype.kind in "US":
-            names, labels = np.unique(labels.astype(str), return_inverse=True)
+            text = np.char.decode(labels, "utf-8", "surrogateescape") if labels.dtype.kind == "S" else labels
+            names, labels = np.unique(text, return_inverse=True)
             class_names = class_names or tuple(names.tolist())
         check_labels(labels, len(images), class_names, name)
-        labels = labels.astype(np.int32)
+        labels, class_names = number_classes(labels, class_names)
 
     def read(start: int, stop: int) -> Block:
         block = images[start:stop]

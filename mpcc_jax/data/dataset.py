@@ -11,6 +11,7 @@ from mpcc_jax.errors import DataError
 
 BLOCK = 4096
 CHANNELS_LAST = " Channels come last: images.transpose(0, 2, 3, 1)."
+ONE_IMAGE = " One image [H, W, C] is images[None]; gray images [N, H, W] are images[..., None]."
 
 
 class PixelRange(NamedTuple):
@@ -61,6 +62,9 @@ class Dataset:
             )
         if self.labels is not None:
             check_labels(self.labels, len(self.images), self.class_names, self.name)
+            labels, class_names = number_classes(self.labels, self.class_names)
+            object.__setattr__(self, "labels", labels)
+            object.__setattr__(self, "class_names", class_names)
 
     @property
     def class_sizes(self) -> Integer[np.ndarray, " K"] | None:
@@ -108,6 +112,30 @@ class Dataset:
         return {heading: text for heading, text in card.items() if text}
 
 
+def add_channels(images: np.ndarray) -> np.ndarray:
+    """Makes gray images [N, H, W] [N, H, W, 1]; DataError if they may be one image, [H, W, C]."""
+    if images.ndim == 3 and images.shape[-1] in (1, 3, 4):
+        raise DataError(f"images have shape {images.shape}, which may be one image or many.{ONE_IMAGE}")
+    return images[..., None] if images.ndim == 3 else images
+
+
+def describe_extent(images: np.ndarray) -> str:
+    """Returns the extent of numbers in words; "" of what has none."""
+    if images.dtype.kind not in "iuf" or not images.size:
+        return ""
+    broken = int(np.isnan(images).sum())
+    return f", {broken} of them NaN" if broken else f" from {images.min():g} to {images.max():g}"
+
+
+def how_to_convert(images: np.ndarray) -> str:
+    """Returns a sentence on how numbers that are not uint8 become uint8, where that is plain."""
+    if images.dtype == bool:
+        return " Masks are 255 * images.astype('uint8')."
+    if images.dtype.kind in "iu" and images.min() >= 0 and 1 < images.max() <= 255:
+        return " Convert by images.astype('uint8')."
+    return " Scale them to 0 to 255, and convert by numpy.round(images).astype('uint8')."
+
+
 def check_images(images: np.ndarray, name: str) -> None:
     """Raises DataError unless images are uint8, [N, H, W, C], with N > 0 and C = 1 or 3."""
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -116,13 +144,9 @@ def check_images(images: np.ndarray, name: str) -> None:
     if 0 in images.shape:
         raise DataError(f"{name!r} holds no images (shape {images.shape}).")
     if images.dtype != np.uint8:
-        extent = ""
-        if np.issubdtype(images.dtype, np.number):
-            broken = np.isnan(images).sum()
-            extent = f", {broken} of them NaN" if broken else f" from {images.min():g} to {images.max():g}"
         raise DataError(
-            f"images of {name!r} are {images.dtype}{extent}; allowed: uint8 from 0 to 255. Scale them and convert "
-            "with numpy.round(...).astype('uint8')."
+            f"images of {name!r} are {images.dtype}{describe_extent(images)}; allowed: uint8 from 0 to 255."
+            f"{how_to_convert(images)}"
         )
 
 
@@ -144,6 +168,17 @@ def check_labels(labels: np.ndarray, count: int, class_names: tuple[str, ...] | 
             f"all images of {name!r} have the label {text}, so there is nothing to compare clusters with; allowed: "
             f"at least two classes. Or {ignore}"
         )
+
+
+def number_classes(
+    labels: Integer[np.ndarray, " N"], class_names: tuple[str, ...] | None
+) -> tuple[Integer[np.ndarray, " N"], tuple[str, ...] | None]:
+    """Returns labels as int32; those that are ids become the names of classes, which are numbered from 0."""
+    if class_names is None:
+        found, numbers = np.unique(labels, return_inverse=True)
+        if int(found[-1]) >= 2 * len(found):
+            return numbers.astype(np.int32), tuple(map(str, found.tolist()))
+    return labels.astype(np.int32, copy=False), class_names
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Folders of pictures: as a data set (class subfolders give labels, a flat folder has none), and as new images."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -19,23 +20,88 @@ from mpcc_jax.data.images import as_images, is_gray, read_picture
 from mpcc_jax.errors import DataError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SYSTEM_FOLDERS = {
+    "@eaDir",
+    "__MACOSX",
+    "lost+found",
+    "#recycle",
+    "@Recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+}
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 # What Pillow raises for damaged files, by format and by kind of damage.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def find_pictures(folder: Path) -> tuple[list[str], int]:
-    """Returns sorted relative paths of pictures in a folder, hidden ones left out, and the number of other files."""
-    paths, others = [], 0
-    for directory, subfolders, files in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        names = [name for name in visible if name.lower().endswith(EXTENSIONS)]
-        paths += [os.path.relpath(os.path.join(directory, name), folder) for name in names]
-        others += len(visible) - len(names)
-    if not paths:
-        kinds = ", ".join(EXTENSIONS)
+@dataclasses.dataclass
+class Found:
+    """Pictures in a folder, as relative paths, and what was left out: numbers by kind, folders that cannot be read."""
+
+    paths: list[str] = dataclasses.field(default_factory=list)
+    left_out: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    closed: list[OSError] = dataclasses.field(default_factory=list)
+
+
+def find_pictures(folder: Path) -> Found:
+    """Finds the pictures in a folder and below, in order; hidden and system folders are left out.
+
+    Links are followed, but lead to a folder or picture of the same tree, or to a folder a second time, in vain: every
+    picture is found once.
+    """
+    found, links, seen, known = Found(), [], {os.path.realpath(folder)}, set()
+    _walk(str(folder), "", found, links, seen)
+    checked = 0
+    for path in links:  # which grows: links may lead to folders with links
+        known.update(os.path.realpath(folder / name) for name in found.paths[checked:])
+        checked, target = len(found.paths), os.path.realpath(folder / path)
+        if target in seen or target in known:
+            found.left_out["links to what is there already"] += 1
+        elif os.path.isdir(target):
+            seen.add(target)
+            _walk(str(folder), path, found, links, seen)
+        elif path.lower().endswith(EXTENSIONS):
+            found.paths.append(path)
+        else:
+            found.left_out["other files"] += 1
+    if not found.paths:
+        kinds, others = ", ".join(EXTENSIONS), found.left_out["other files"]
+        if found.closed:
+            raise _unreadable_folder(found.closed[0])
         raise DataError(f"{folder} holds no pictures ({others} other files); allowed: {kinds}, here or in subfolders.")
-    return sorted(paths), others
+    found.paths.sort()
+    return found
+
+
+def _walk(root: str, start: str, found: Found, links: list[str], seen: set[str]) -> None:
+    """Adds the pictures below a folder that is not `seen`, and the links there."""
+    for directory, subfolders, files in os.walk(os.path.join(root, start), onerror=found.closed.append):
+        folders, subfolders[:] = sorted(subfolders), []
+        for name in (*folders, *files):
+            full = os.path.join(directory, name)
+            path = os.path.relpath(full, root)
+            if name.startswith("."):
+                continue
+            if name in SYSTEM_FOLDERS:
+                found.left_out["system folders"] += 1
+            elif os.path.islink(full):
+                links.append(path)
+            elif name in folders and os.path.realpath(full) in seen:
+                found.left_out["links to what is there already"] += 1
+            elif name in folders:
+                seen.add(os.path.realpath(full))
+                subfolders.append(name)
+            elif name.lower().endswith(EXTENSIONS):
+                found.paths.append(path)
+            else:
+                found.left_out["other files"] += 1
+
+
+def _unreadable_folder(error: OSError) -> DataError:
+    return DataError(
+        f"the folder {error.filename!r} cannot be read ({error.strerror}). Allow it, or leave such folders out by "
+        "--config.data.skip_bad=True."
+    )
 
 
 def label_by_folder(paths: list[str], folder: Path) -> tuple[Integer[np.ndarray, " N"] | None, tuple[str, ...] | None]:
@@ -51,6 +117,12 @@ def label_by_folder(paths: list[str], folder: Path) -> tuple[Integer[np.ndarray,
             "subfolders by --config.data.labels=False."
         )
     names, labels = np.unique(tops, return_inverse=True)
+    if {name.lower() for name in names} <= SPLITS:
+        raise DataError(
+            f"{folder} has subfolders {', '.join(names)}, which are parts of a data set and no classes; name "
+            f"one, as in --config.data.name=folder:{folder / names[0]}, or use all pictures without labels by "
+            "--config.data.labels=False."
+        )
     return labels.astype(np.int32), tuple(names.tolist())
 
 
@@ -63,18 +135,25 @@ def folder_source(settings: ConfigDict, location: str) -> Source:
             "--config.data.name=folder:/home/me/photos."
         )
     folder = folder.resolve()
-    paths, others = find_pictures(folder)
+    found = find_pictures(folder)
+    if found.closed and not settings.skip_bad:
+        raise _unreadable_folder(found.closed[0])
     digest = hashlib.sha256()
-    for path in paths:
-        stat = (folder / path).stat()
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for path in found.paths:
+        try:
+            stat = (folder / path).stat()
+            size, changed = stat.st_size, stat.st_mtime_ns
+        except OSError:  # a link that leads nowhere: reading it says so
+            size, changed = -1, 0
+        digest.update(os.fsencode(path) + f"\0{size}\0{changed}\n".encode())
     identity = {name: settings[name] for name in ("labels", "channels", "background", "skip_bad")}
     identity |= {"folder": str(folder), "files": digest.hexdigest()}
-    open_ = functools.partial(_open, folder, paths, others, settings)
+    open_ = functools.partial(_open, folder, found, settings)
     return Source(f"folder:{folder.name}", open_, origin=str(folder), identity=identity)
 
 
-def _open(folder: Path, paths: list[str], others: int, settings: ConfigDict, resolution: int) -> Reader:
+def _open(folder: Path, found: Found, settings: ConfigDict, resolution: int) -> Reader:
+    paths = found.paths
     labels, class_names = label_by_folder(paths, folder) if settings.labels else (None, None)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         modes = [gray for gray in pool.map(_is_gray_file, [folder / path for path in paths]) if gray is not None]
@@ -83,8 +162,9 @@ def _open(folder: Path, paths: list[str], others: int, settings: ConfigDict, res
     if 0 < sum(modes) < len(modes):
         kind = "gray" if channels == 1 else "RGB"
         notes.append(f"{sum(modes)} gray and {len(modes) - sum(modes)} colour pictures, made {kind}")
-    if others:
-        notes.append(f"{others} other files ignored")
+    notes += [f"{count} {kind} ignored" for kind, count in found.left_out.items()]
+    if found.closed:
+        notes.append(f"{len(found.closed)} folders that cannot be read skipped")
 
     def read(start: int, stop: int) -> Block:
         names = paths[start:stop]
@@ -98,9 +178,15 @@ def _open(folder: Path, paths: list[str], others: int, settings: ConfigDict, res
     return Reader(len(paths), channels, read, class_names, tuple(notes))
 
 
+def _check_is_file(path: Path) -> None:
+    if not path.is_file() and path.exists():  # reading a pipe would wait for ever
+        raise OSError("it is no file")
+
+
 def _is_gray_file(path: Path) -> bool | None:
     """Reads no pixels; None if the file cannot be opened."""
     try:
+        _check_is_file(path)
         with Image.open(path) as image:
             return is_gray(image)
     except DAMAGE:
@@ -114,9 +200,10 @@ def _read_files(
 
     def read(name: str) -> np.ndarray | str:
         try:
+            _check_is_file(folder / name)
             return read_picture(folder / name, resolution, channels, background)
         except DAMAGE as error:
-            return str(error)
+            return str(error) or type(error).__name__
 
     results = dict(zip(names, apply(read, names), strict=True))
     broken = {name: result for name, result in results.items() if isinstance(result, str)}
@@ -166,7 +253,10 @@ def read_images(
     if path.is_file() and path.suffix.lower() in EXTENSIONS:
         folder, paths = path.parent, [path.name]
     elif path.is_dir():
-        folder, (paths, _) = path, find_pictures(path)
+        found = find_pictures(path)
+        if found.closed and not skip_bad:
+            raise _unreadable_folder(found.closed[0])
+        folder, paths = path, found.paths
     else:
         kinds = ", ".join(EXTENSIONS)
         raise DataError(f"--images is {str(path)!r}; allowed: a folder, a picture ({kinds}) or an .npz.")

@@ -49,11 +49,15 @@ def find_source(settings: ConfigDict) -> Source:
     """Returns the source that `settings.name` names, not opened. Raises DataError if there is none."""
     kind, colon, location = settings.name.partition(":")
     if colon and kind in LOCATIONS:
-        return LOCATIONS[kind](settings, location)
-    if settings.name not in DATASETS:
+        source = LOCATIONS[kind](settings, location)
+    elif settings.name in DATASETS:
+        source = DATASETS[settings.name](settings)
+    else:
         names = ", ".join(map(repr, [*DATASETS, "folder:PATH", "npz:PATH", "tfds:NAME"]))
         raise DataError(f"config.data.name is {settings.name!r}; allowed: {names}.")
-    return DATASETS[settings.name](settings)
+    if settings.split and not source.split:
+        raise DataError(f"config.data.split is {settings.split!r}, and {settings.name!r} has no splits; allowed: ''.")
+    return source
 
 
 def load_dataset(config: ConfigDict, progress: Progress = lambda done, total: None) -> Dataset:

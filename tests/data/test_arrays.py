@@ -76,3 +76,39 @@ def test_arrays_from_python():
     assert dataset.class_names == ("ant", "cat", "dog")
     with pytest.raises(DataError, match="allowed: uint8"):
         from_arrays(IMAGES / 255)
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        ([1440764, 2084071, 15075141], ("1440764", "2084071", "15075141")),
+        ([5, 2**32 + 5, 7], ("5", "7", "4294967301")),
+        (np.asarray([1, 2, 2**63 + 1], np.uint64), ("1", "2", "9223372036854775809")),
+        ([b"cat", b"dog", b"\xff"], ("cat", "dog", "\udcff")),
+    ],
+)
+def test_labels_that_are_ids_are_classes(ids, names):
+    which = np.arange(12) % 3
+    dataset = from_arrays(
+        np.random.default_rng(0).integers(0, 256, (12, 8, 8)).astype(np.uint8), np.asarray(ids)[which]
+    )
+    assert (dataset.class_names, dataset.class_sizes.tolist()) == (names, [4, 4, 4])
+    order = [
+        names.index(str(value)) if not isinstance(value, bytes) else "cd\udcff".index(name[0])
+        for value, name in zip(ids, ("cat", "dog", "\udcff"), strict=True)
+    ]
+    np.testing.assert_array_equal(dataset.labels, np.asarray(order)[which])
+
+
+def test_gaps_of_few_classes_stay():
+    dataset = from_arrays(np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None], [0, 2, 2, 2])
+    assert (dataset.class_names, dataset.class_sizes.tolist()) == (None, [1, 0, 3])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(12) % 3 - 1, np.arange(12) / 1.0, np.arange(12) % 2 == 0, np.eye(12, 3, dtype=int), [None] * 12],
+)
+def test_labels_of_another_kind_are_refused(labels):
+    with pytest.raises(DataError, match="labels"):
+        from_arrays(np.random.default_rng(0).integers(0, 256, (12, 8, 8)).astype(np.uint8), labels)

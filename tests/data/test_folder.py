@@ -1,11 +1,13 @@
 """Folders of pictures as a data set and as new images: every kind of file, labels by subfolder, damaged files."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from mpcc_jax.data import load_dataset
-from mpcc_jax.data.folder import read_images
+from mpcc_jax.data.folder import find_pictures, read_images
 from mpcc_jax.data.images import as_images
 from mpcc_jax.errors import DataError
 from tests.conftest import SMALL_IMAGES, tiny_config
@@ -135,3 +137,85 @@ def test_no_images_to_read(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="cannot be read"):
         read_images(tmp_path, (8, 8, 3), skip_bad=True)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """a/1.png and b/2.png, and another folder outside with 3.png."""
+    for name in ("root/a/1.png", "root/b/2.png", "outside/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(channels=1).save(tmp_path / name)
+    return tmp_path / "root"
+
+
+def test_links_are_followed_and_every_picture_is_read_once(tree):
+    (tree / "a" / "up").symlink_to("..")
+    (tree / "a" / "above").symlink_to(tree.parent)
+    (tree / "b" / "again").symlink_to("../a")
+    (tree / "b" / "same.png").symlink_to("../a/1.png")
+    (tree / "b" / "other.txt").symlink_to("../a/1.png")
+    (tree / "c").symlink_to(tree.parent / "outside")
+    (tree / "d").symlink_to("d")
+    found = find_pictures(tree)
+    # `a/above` holds the tree itself, and what `c` leads to.
+    assert found.paths == ["a/1.png", "b/2.png", "c/3.png"]
+    assert found.left_out == {"links to what is there already": 6, "other files": 1}
+    assert load(tree).class_names == ("a", "b", "c")
+
+
+def test_links_that_lead_nowhere_and_what_is_no_file_are_named(tree):
+    (tree / "a" / "gone.png").symlink_to("/nowhere/gone.png")
+    (tree / "a" / "self.png").symlink_to("self.png")
+    os.mkfifo(tree / "b" / "pipe.png")
+    (tree / "b" / "folder.png").mkdir()
+    for name, reason in (("a/gone", "No such file"), ("a/self", "Too many levels"), ("b/pipe", "it is no file")):
+        with pytest.raises(DataError, match=rf"{name}.png cannot be read as a picture \(.*{reason}"):
+            load(tree)
+        (tree / f"{name}.png").unlink()
+    os.mkfifo(tree / "b" / "pipe.png")
+    dataset = load(tree, skip_bad=True)
+    assert (len(dataset.images), dataset.labels.tolist()) == (2, [0, 1])
+    assert "1 unreadable files skipped: b/pipe.png" in dataset.notes
+    with pytest.raises(DataError, match=r"pipe.png cannot be read"):
+        read_images(tree, (8, 8, 1))
+    assert read_images(tree, (8, 8, 1), skip_bad=True).names == ["a/1.png", "b/2.png"]
+
+
+def test_system_folders_are_left_out_and_counted(tree):
+    for name in ("@eaDir", "b/__MACOSX", "lost+found", "$RECYCLE.BIN"):
+        (tree / name).mkdir()
+        picture().save(tree / name / "thumbnail.png")
+    picture().save(tree / "a" / "._1.png", "PNG")
+    dataset = load(tree)
+    assert (dataset.class_names, len(dataset.images)) == (("a", "b"), 2)
+    assert "4 system folders ignored" in dataset.notes
+
+
+def test_folders_that_cannot_be_read_are_named(tree, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"the folder '.*/b' cannot be read \(Permission denied\)"):
+        load(tree)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_images(tree, (8, 8, 1))
+    assert "1 folders that cannot be read skipped" in load(tree, skip_bad=True, labels=False).notes
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "VAL", "Test"), ("train",)])
+def test_the_parts_of_a_data_set_are_no_classes(names, tmp_path):
+    for name in names:
+        for kind in ("cat", "dog"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            picture(channels=1).save(tmp_path / name / kind / "1.png")
+    with pytest.raises(
+        DataError, match=r"which are parts of a data set and no classes; name one, as in --config.data.na"
+    ):
+        load(tmp_path)
+    assert load(tmp_path / names[0]).class_names == ("cat", "dog")
+    assert len(load(tmp_path, labels=False).images) == 2 * len(names)

@@ -1,6 +1,8 @@
 """From any picture or array to squares: depth, transparency, orientation, antialiasing, and what is refused."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from mpcc_jax.data import from_arrays
 from mpcc_jax.data.images import as_images, fit_array, fit_picture, is_gray, read_picture, to_8_bit
 from mpcc_jax.errors import DataError
 from tests.conftest import SMALL_IMAGES
+from tests.data import fuzz_pictures
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (6, 8)).astype(np.uint8)
@@ -127,8 +130,8 @@ def test_floats_are_resized_as_bytes_up_to_rounding():
         (list(LARGE), 1, "3 channels"),
         (SMALL_IMAGES[:0], 1, "with N > 0"),
         ([], 1, "empty"),
-        (LARGE[0], 3, r"One image is images\[None\]"),
-        (SMALL_IMAGES.astype(int), 1, "int64; allowed: uint8"),
+        (LARGE[0], 3, r"One image \[H, W, C\] is images\[None\]"),
+        (SMALL_IMAGES.astype(int), 1, "int64 from 0 to 255; allowed: uint8"),
         (SMALL_IMAGES * 1.0, 1, "from 0 to 255; allowed"),
         (np.full((2, 8, 8, 1), np.nan), 1, "128 values that are NaN"),
         ([SMALL_IMAGES[0], SMALL_IMAGES[1] / 255.0], 1, "both 8-bit and float"),
@@ -138,3 +141,104 @@ def test_floats_are_resized_as_bytes_up_to_rounding():
 def test_images_that_cannot_be_used(images, channels, message):
     with pytest.raises(DataError, match=message):
         as_images(images, (8, 8, channels))
+
+
+def exif_block(*entries):
+    """An EXIF block of (tag, type, count, bytes), whatever they are."""
+    offset, body, table = 8 + 2 + 12 * len(entries) + 4, b"", b""
+    for tag, kind, count, value in entries:
+        field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", offset + len(body))
+        body += value if len(value) > 4 else b""
+        table += struct.pack("<HHI", tag, kind, count) + field
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + table + struct.pack("<I", 0) + body
+
+
+TURNED = (0x112, 3, 1, struct.pack("<H", 6))
+
+
+@pytest.mark.parametrize(
+    ("block", "turned"),
+    [
+        (exif_block(TURNED), True),
+        (exif_block(TURNED, (0x11A, 2, 3, b"72\0")), True),  # XResolution as text
+        (exif_block(TURNED, (0x11A, 10, 1, struct.pack("<ii", -1, 0))), True),
+        (exif_block((0x100, 5, 1, struct.pack("<II", 16, 1)), TURNED), True),  # ImageWidth as a fraction
+        (exif_block(TURNED, (0x8298, 5, 1, struct.pack("<II", 1, 1))), True),
+        (exif_block(TURNED, (0x213, 2, 2, b"1\0")), True),
+        (exif_block((0x112, 2, 2, b"6\0")), False),  # the orientation as text
+        (exif_block((0x112, 3, 1, struct.pack("<H", 77))), False),
+        (exif_block((0x112, 3, 2**30, struct.pack("<I", 10**9))), False),
+        (exif_block(TURNED)[:20], False),
+        (b"Exif\0\0II*\0" + struct.pack("<I", 2**31), False),
+        (b"Exif\0\0XX", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it skips
+def test_of_exif_the_orientation_alone_matters(block, turned):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 4:] = 200
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=100, exif=block)
+    read = read_picture(io.BytesIO(file.getvalue()), 8, 1)[..., 0].astype(int)
+    expected = np.rot90(pixels[..., 0], -1) if turned else pixels[..., 0]
+    assert np.abs(read - expected).max() < 20
+
+
+@pytest.mark.parametrize("depth", [1, 8, 16])
+@pytest.mark.parametrize("background", [0, 90, 255])
+def test_transparent_levels_of_every_depth_are_laid_on_the_background(depth, background):
+    low, high = {1: (0, 1), 8: (3, 233), 16: (1000, 60000)}[depth]
+    row = b"\x0f" if depth == 1 else np.array([low] * 4 + [high] * 4, {8: "u1", 16: ">u2"}[depth]).tobytes()
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, depth, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"tRNS", struct.pack(">H", low))]
+    parts += [chunk(b"IDAT", zlib.compress(b"".join([b"\0" + row] * 8))), chunk(b"IEND", b"")]
+    with Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))) as image:
+        read = fit_picture(image, 8, 1, background)[0, :, 0]
+    assert read.tolist() == [background] * 4 + [{1: 255, 8: 233, 16: round(60000 / 257)}[depth]] * 4
+
+
+def test_pillow_images_are_laid_on_the_background_too():
+    clear = Image.new("LA", (8, 8), (0, 0))
+    assert [as_images([clear], (8, 8, 1), background=level)[0, 0, 0, 0] for level in (0, 90, 255)] == [0, 90, 255]
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 3), (8, 8, 1), (9, 9, 4)])
+def test_one_image_is_not_taken_for_many(shape):
+    image = np.zeros(shape, np.uint8)
+    for call in (lambda: as_images(image, (8, 8, 1)), lambda: from_arrays(image, resolution=8)):
+        with pytest.raises(DataError, match=r"may be one image or many. One image \[H, W, C\] is images\[None\]; gray"):
+            call()
+
+
+def test_pixels_from_0_to_1_are_doubted():
+    floats = SMALL_IMAGES / 255
+    with pytest.warns(UserWarning, match=r"float pixels go from 0 to 1, .*if 0 is black, give 2 \* images - 1"):
+        as_images(floats, (8, 8, 1))
+    with pytest.warns(UserWarning, match="uint8 pixels are 0 and 1 alone"):
+        as_images(list((floats > 0.5).astype(np.uint8)), (8, 8, 1))
+    as_images(np.ones((2, 8, 8, 1)), (8, 8, 1))  # white
+    as_images(2 * floats - 1, (8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (SMALL_IMAGES > 99, r"bool; allowed.*Masks are 255 \* images"),
+        (SMALL_IMAGES.astype(np.int64), r"from 0 to 255; allowed.*Convert by images.astype"),
+        (SMALL_IMAGES.astype(np.int64) * 9, "Scale them to 0 to 255"),
+        ((SMALL_IMAGES > 99).astype(np.int32), "from 0 to 1; allowed.*Scale them to 0 to 255"),
+    ],
+)
+def test_advice_on_other_types_is_right(images, advice):
+    for call in (lambda: as_images(images, (8, 8, 1)), lambda: from_arrays(images)):
+        with pytest.raises(DataError, match=advice):
+            call()
+
+
+def test_mutated_files_are_refused_or_read_as_pillow_reads_them():
+    results = fuzz_pictures.run(30_000, seed=0)
+    assert min(results[name] for name in ("refused", "read", "same pixels")) > 1000

@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mpcc_jax.data import load_dataset
 from mpcc_jax.data.dataset import Block, Reader
 from mpcc_jax.data.sources import READ_BLOCK, read_blocks
 from mpcc_jax.errors import DataError
-from tests.conftest import tiny_config
+from tests.conftest import SMALL_IMAGES, tiny_config
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -45,3 +46,17 @@ def test_progress_is_reported():
     counts = []
     load_dataset(tiny_config(), lambda *numbers: counts.append(numbers))
     assert counts == [(512, 1797), (1024, 1797), (1536, 1797), (1797, 1797)]
+
+
+@pytest.mark.parametrize("name", ["digits", "folder:photos", "npz:images.npz"])
+def test_splits_of_what_has_none_are_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "photos" / "1.png")
+    np.savez("images.npz", images=SMALL_IMAGES)
+    config = tiny_config()
+    config.data.update({"name": name, "split": "train", "cache": False})
+    with pytest.raises(DataError, match=r"config.data.split is 'train', and .* has no splits; allowed: ''"):
+        load_dataset(config)
+    config.data.split = ""
+    load_dataset(config)
