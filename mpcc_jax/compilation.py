@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from mpcc_jax.config import cache_dir
+from mpcc_jax.errors import ConfigError
 
 CACHE_BYTES = 2**30
 
@@ -58,6 +59,15 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "programs" / digest))
     jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def check_single_precision() -> None:
+    """Raises ConfigError if jax makes new arrays float64, which training would then be."""
+    if jax.config.jax_enable_x64:
+        raise ConfigError(
+            "jax_enable_x64 is on, and training computes in float32 at most; switch it off by "
+            "jax.config.update('jax_enable_x64', False), or JAX_ENABLE_X64=0."
+        )
 
 
 def compile_ahead(function: jax.stages.Wrapped, *arguments) -> concurrent.futures.Future:

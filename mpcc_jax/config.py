@@ -1,12 +1,14 @@
 """The configuration: every field with its default, and the rules that are checked before anything is compiled."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -19,6 +21,8 @@ from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
 if TYPE_CHECKING:
     from mpcc_jax.data.dataset import Dataset
 
+MAX_SEED = 2**32 - 1  # jax takes the lowest 32 bits of a larger one
+START = "a file with a function get_config, which changes and returns mpcc_jax.config.default_config()."
 # In the repository a link to its configs/.
 SHIPPED = pathlib.Path(__file__).parent / "configs"
 
@@ -203,12 +207,17 @@ _RULES = (
         *("model.spectral_epsilon", "model.batch_norm_epsilon"),
     ),
     (
+        f"a whole number from 0 to {MAX_SEED}",
+        lambda value: 0 <= value <= MAX_SEED,
+        *("seed", "data.omniglot.seed"),
+    ),
+    (
         "0 or more",
         lambda value: value >= 0,
-        *("seed", "prior.sigma_min", "loss.prior_weight", "ema.start", "mesh.devices", "logging.images_every"),
+        *("prior.sigma_min", "loss.prior_weight", "ema.start", "mesh.devices", "logging.images_every"),
         *("evaluation.every", "evaluation.num_images", "checkpoints.every", "checkpoints.keep_every"),
         *("alarms.after", "alarms.sigma_floor_ratio", "alarms.sigma_max", "alarms.discriminator_loss"),
-        *("data.threads", "data.omniglot.rotation", "data.omniglot.shift", "data.omniglot.seed"),
+        *("data.threads", "data.omniglot.rotation", "data.omniglot.shift"),
     ),
     (
         "a number from 0 up to, not including, 1",
@@ -233,6 +242,8 @@ def validate(config: ConfigDict) -> None:
             _check(holds(values[field]), field, values[field], allowed)
     for field, choices in _CHOICES.items():
         _check_choice(field, values[field], choices)
+    last = config.seed + config.num_seeds - 1
+    _check(last <= MAX_SEED, "num_seeds", config.num_seeds, f"seeds up to {MAX_SEED}, and the last is {last}")
     padding = config.data.crop_padding
     _check(0 <= padding < config.data.resolution, "data.crop_padding", padding, "0 or more, below data.resolution")
     _validate_latents(config, conventions)
@@ -272,17 +283,39 @@ def validate_data(config: ConfigDict, dataset: "Dataset") -> None:
         _check(config.model.num_clusters == classes, "model.num_clusters", config.model.num_clusters, reason)
 
 
-_FAILURES = (
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
+@contextlib.contextmanager
+def _imports_from(folder: pathlib.Path) -> Iterator[None]:
+    """Lets a configuration import what lies beside it, as a script may, and forgets those modules again."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and pathlib.Path(file).parent == folder:
+                del sys.modules[name]
+
+
+def _check_fields(config: Any, file: pathlib.Path) -> ConfigDict:
+    """Checks that a configuration has the fields of `default_config`, each of its type."""
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{file}: get_config returns {type(config).__name__}; allowed: {START}")
+    expected, found = flatten(default_config().to_dict()), flatten(config.to_dict())
+    for field in [*found, *expected]:
+        if field not in expected:
+            raise ConfigError(f"{file} sets the field {field!r}, which mpcc_jax does not have.")
+        if field not in found:
+            raise ConfigError(f"{file}: get_config returns something without the field {field!r}; allowed: {START}")
+        kind, value = type(expected[field]), found[field]
+        same = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        whole = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if expected[field] is not None and not (same or whole):
+            raise ConfigError(
+                f"{file} sets the field {field!r} to {value!r}; allowed: a value of type {kind.__name__}."
+            )
+    return config
 
 
 def _find_config(name: str) -> pathlib.Path:
@@ -308,13 +341,21 @@ def get_config(name: str | pathlib.Path, overrides: Sequence[str] = ()) -> Confi
     file = _find_config(name)
     shipped = file.resolve().parent == SHIPPED.resolve()  # these import each other by relative names
     spec = importlib.util.spec_from_file_location(f"mpcc_jax.configs.{file.stem}" if shipped else "experiment", file)
+    if spec is None:
+        raise ConfigError(f"{file} is not a Python file; allowed: one that ends in .py, with a function get_config.")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        config = module.get_config(*argument)
-    except _FAILURES as error:
+        with _imports_from(file.resolve().parent):
+            spec.loader.exec_module(module)
+            if not callable(getattr(module, "get_config", None)):
+                raise ConfigError(f"{file} has no function get_config; allowed: {START}")
+            config = module.get_config(*argument)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:  # the file is a program of the user's, and may raise anything
         text = " ".join(str(error).split())
         raise ConfigError(f"{file} is not a configuration that works ({type(error).__name__}: {text}).") from error
+    config = _check_fields(config, file)
     argv, values = ["", *overrides], flags.FlagValues()
     try:
         holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)

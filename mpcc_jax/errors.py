@@ -9,6 +9,19 @@ def program() -> str:
     return "python launch.py" if os.path.basename(sys.argv[0]) == "launch.py" else "mpcc"
 
 
+def explain_device_error(error: RuntimeError) -> str | None:
+    """Returns what jax or XLA says of a device, in one line with what to do; None if it is something else."""
+    text = " ".join(str(error).split())
+    if "Unable to initialize backend" in text or "Unknown backend" in text:
+        return f"jax finds no such device: {text} Install jax for it, or choose another by JAX_PLATFORMS=cpu."
+    if "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
+        return (
+            f"the device has not enough memory ({text[:200]}). Lower --config.training.batch_size, "
+            "--config.model.channels, --config.num_seeds, or of a trained model --batch_size."
+        )
+    return None
+
+
 class MPCCError(Exception):
     """Says which field or file is wrong, what was given, what is allowed and what to do."""
 

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import STATISTICS
+from mpcc_jax.config import MAX_SEED, STATISTICS
 from mpcc_jax.data.images import as_images
 from mpcc_jax.errors import CheckpointError, ConfigError, InputError
 from mpcc_jax.evaluation.encode import Encoding, encode_images, generate_images, generator_buffers
@@ -27,6 +27,17 @@ from mpcc_jax.workdir import MODEL_FILE, find_run, read_run
 Images = Array | np.ndarray | Sequence
 Components = Int[Array | np.ndarray, "..."] | Sequence[int] | int
 Count = int | np.integer
+
+
+def _in_single_precision(method: Callable) -> Callable:
+    """Runs a method as the weights are, float32, in sessions with jax_enable_x64 too."""
+
+    @functools.wraps(method)
+    def run(*arguments, **options):
+        with jax.enable_x64(False):
+            return method(*arguments, **options)
+
+    return run
 
 
 class Weights(NamedTuple):
@@ -84,6 +95,7 @@ class TrainedModel:
         passes = (self.config.evaluation.standing_passes, self.config.training.batch_size)
         return generator_buffers(self.model, self.weights, self.statistics, key, *passes)
 
+    @_in_single_precision
     def encode(self, images: Images) -> Encoding:
         """Computes latents, memberships and densities.
 
@@ -109,6 +121,7 @@ class TrainedModel:
         """Computes the log density of the latents under the prior, in nats: low for outliers."""
         return self.encode(images).log_prob
 
+    @_in_single_precision
     def decode(self, z: Float[Array | np.ndarray, "N J"], y: Components | None = None) -> Float[np.ndarray, "N H W C"]:
         """Decodes latents by the EMA generator, p(x given z, y); y None is the likeliest component."""
         z = np.asarray(z, np.float32)
@@ -126,6 +139,7 @@ class TrainedModel:
         encoding = self.encode(images)
         return self.decode(encoding.mean, encoding.log_membership.argmax(axis=-1))
 
+    @_in_single_precision
     def draw(
         self, key: Array | Count, n: Count, cluster: Components | None = None, truncation: float = 1.0
     ) -> tuple[Float[np.ndarray, "n J"], Int[np.ndarray, " n"]]:
@@ -139,6 +153,8 @@ class TrainedModel:
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n is {n!r}; allowed: a whole number, at least 1.")
+        if isinstance(key, Count) and not 0 <= key <= MAX_SEED:
+            raise InputError(f"key is {key}; allowed: a key of jax, or a seed from 0 to {MAX_SEED}.")
         if not 0 <= truncation < np.inf:
             raise InputError(
                 f"truncation is {truncation!r}; allowed: 0 (means of the components) or more, 1 is the prior."

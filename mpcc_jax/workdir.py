@@ -6,15 +6,16 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import filelock
 import jax
 from ml_collections import ConfigDict
 
 from mpcc_jax.config import default_config, flatten, settings_of, validate
-from mpcc_jax.errors import ConfigError, WorkdirError
+from mpcc_jax.errors import ConfigError, DataError, WorkdirError
 
 # Trained models that come with the package, each as `mpcc export-model` writes it.
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -23,7 +24,13 @@ MODEL_FILE = "weights.safetensors"
 FORMAT = 1
 
 # What a run writes, besides config.json.
-OUTPUTS = ("checkpoints", "data.json", "metrics.jsonl", "results.json", "tensorboard", "clusters.png")
+OUTPUTS = (
+    *("checkpoints", "data.json", "data.png", "metrics.jsonl", "results.json", "tensorboard", "clusters.png"),
+    *("reconstructions.png", "report.html", "report"),
+)
+LOCK = ".lock"
+# Facts of the data that a run goes on with; others, such as where it lies, may change.
+DATA_FIELDS = ("name", "version", "split", "shape", "count", "range")
 # What may change from one start to the next: it does not change what is computed.
 INCIDENTAL = (
     "mesh.",
@@ -55,6 +62,8 @@ def describe_machine() -> str:
 
 def prepare_workdir(workdir: Path | str) -> Path:
     """Makes the folder of a run and checks that files can be written there."""
+    if not str(workdir).strip():
+        raise WorkdirError("--workdir is empty; allowed: the name of a folder. Is a variable not set?")
     path = Path(workdir).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -63,6 +72,26 @@ def prepare_workdir(workdir: Path | str) -> Path:
     except OSError as error:
         raise WorkdirError(f"--workdir is {str(workdir)!r}, which cannot be written ({error.strerror}).") from error
     return path
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """Keeps other processes from training into a folder; the system gives it free when this process ends."""
+    lock = filelock.FileLock(workdir / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise WorkdirError(
+            f"--workdir is {str(workdir)!r}, where another process is training. Choose another, or wait for its end."
+        ) from error
+    except NotImplementedError:
+        warn(f"the file system of {workdir} has no locks, so nothing keeps a second process from training there.")
+    except OSError as error:
+        raise WorkdirError(f"{workdir / LOCK} cannot be locked ({error.strerror}).") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def new_folder(flag: str, path: Path | str) -> Path:
@@ -166,8 +195,21 @@ def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None:
-    """Checks that a folder is new, or holds a run that can go on with this configuration."""
+def differing_data(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Returns in words how the facts of data differ; "" if they don't. What imported weights don't say is None."""
+    fields = [name for name in DATA_FIELDS if before.get(name) not in (None, now[name])]
+    return "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in fields)
+
+
+def check_same_run(
+    workdir: Path,
+    config: ConfigDict,
+    *,
+    override: bool,
+    facts: dict[str, Any] | None = None,
+    warn: Callable[[str], None] = print,
+) -> None:
+    """Checks that a folder is new, or holds a run that can go on with this configuration and data (`facts`)."""
     path = workdir / "config.json"
     if (workdir / MODEL_FILE).exists():
         raise WorkdirError(
@@ -175,6 +217,7 @@ def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None
             f"--init_from={workdir} starts from its weights."
         )
     outputs = [name for name in OUTPUTS if _has_content(workdir / name)]
+    outputs += sorted(path.name for path in workdir.glob("seed_[0-9]*"))
     if not path.exists() and not outputs:
         return
     try:
@@ -187,8 +230,8 @@ def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None
             f"--workdir is {str(workdir)!r}, which has {outputs[0] if outputs else 'config.json'} but no config.json "
             "of a run of mpcc_jax, so it belongs to something else. Choose another."
         )
-    if (workdir / "data.json").exists():
-        _check_format(workdir, read_settings(workdir, "data.json"))
+    known = read_settings(workdir, "data.json") if (workdir / "data.json").exists() else {}
+    _check_format(workdir, known)
     trained = max(
         (int(step.name) for step in (workdir / "checkpoints").glob("[0-9]*") if step.name.isdigit()), default=0
     )
@@ -203,6 +246,14 @@ def check_same_run(workdir: Path, config: ConfigDict, *, override: bool) -> None
             f"the run in {workdir} was started with another configuration: {'; '.join(fields)}. Go on with the new one "
             "by --resume=override, or choose another --workdir."
         )
+    changed = differing_data(known, facts) if facts and trained else ""
+    if changed and not override:
+        raise DataError(
+            f"the data has changed since the run in {workdir} was started: {changed}. Go on with what is there now by "
+            "--resume=override, or choose another --workdir."
+        )
+    if changed:
+        warn(f"the data has changed since the run in {workdir} was started: {changed}.")
 
 
 def _has_content(path: Path) -> bool:

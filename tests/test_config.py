@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -41,10 +42,96 @@ def test_shipped_experiments_are_found_by_name_everywhere(tmp_path, monkeypatch)
     assert get_config("digits") == mnist.get_config(), "a file of one's own comes first"
 
 
+START = "from mpcc_jax.config import default_config\ndef get_config():\n    config = default_config()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "has no function get_config; allowed: a file with"),
+        ("get_config = 3\n", "has no function get_config"),
+        ("def get_config(:\n", r"is not a configuration that works \(SyntaxError: "),
+        (
+            "import no_such_module\n",
+            r"is not a configuration that works \(ModuleNotFoundError: No module named 'no_such",
+        ),
+        ("raise SystemExit(3)\n", r"\(SystemExit: 3\)"),
+        ("def get_config():\n    return get_config()\n", r"\(RecursionError: "),
+        ("def get_config():\n    assert False, 'two\\nlines'\n", r"\(AssertionError: two lines\)"),
+        ("def get_config():\n    return {'seed': 1}\n", "get_config returns dict; allowed: "),
+        (START, "get_config returns NoneType; allowed: "),
+        (
+            "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'seed': 1})\n",
+            "get_config returns something without the field 'alarms.after'",
+        ),
+        (
+            START + "    with config.unlocked():\n        config.wandb = True\n    return config\n",
+            "sets the field 'wandb'",
+        ),
+        (
+            START + "    with config.unlocked():\n        config.model = {'wings': 2}\n    return config\n",
+            "sets the field 'model.wings', which mpcc_jax does not have",
+        ),
+        (
+            START + "    with config.ignore_type():\n        config.seed = 'x'\n    return config\n",
+            "sets the field 'seed' to 'x'; allowed: a value of type int",
+        ),
+        (
+            START + "    with config.ignore_type():\n        config.num_seeds = True\n    return config\n",
+            "sets the field 'num_seeds' to True; allowed: a value of type int",
+        ),
+    ],
+)
+def test_files_that_are_no_configuration_of_ours(text, message, tmp_path):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        get_config(tmp_path / "mine.py")
+    assert "\n" not in str(error.value)
+    assert "mine.py" in str(error.value)
+
+
+def test_files_that_are_no_python(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(b"\xff\x00")
+    (tmp_path / "binary.py").write_bytes(b"\xff\x00")
+    (tmp_path / "folder.py").mkdir()
+    for name, message in (
+        ("mine.txt", "no Python file|not a Python file"),
+        ("binary.py", "works"),
+        ("folder.py", "is not a file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            get_config(tmp_path / name)
+
+
+def test_a_configuration_imports_what_lies_beside_it(tmp_path):
+    for folder, seed in (("a", 3), ("b", 4)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "neighbour.py").write_text(f"SEED = {seed}\n")
+        text = START + "    config.seed = SEED\n    return config\n"
+        (tmp_path / folder / "mine.py").write_text("from neighbour import SEED\n" + text)
+    path = list(sys.path)
+    assert [get_config(tmp_path / folder / "mine.py").seed for folder in "ab"] == [3, 4]
+    assert (sys.path, "neighbour" in sys.modules) == (path, False)
+
+
+def test_seeds_do_not_wrap():
+    config = tiny_config()
+    config.seed, config.num_seeds = 2**32 - 2, 2
+    validate(config)
+    config.num_seeds = 3
+    with pytest.raises(
+        ConfigError, match=r"config.num_seeds is 3; allowed: seeds up to 4294967295, and the last is 4294967296"
+    ):
+        validate(config)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
         ("variant", "papper", "'paper', 'released'"),
+        ("seed", 2**32, "a whole number from 0 to 4294967295"),
+        ("seed", -1, "a whole number from 0 to 4294967295"),
+        ("data.omniglot.seed", 2**32 + 5, "a whole number from 0 to 4294967295"),
         ("model.num_clusters", 0, "at least 1"),
         ("model.channels", -1, "at least 1"),
         ("training.iterations", 0, "at least 1"),

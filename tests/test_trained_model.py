@@ -175,6 +175,22 @@ def test_runs_that_cannot_be_loaded(run, tmp_path):
         check_same_run(empty, trained_config(), override=True)
 
 
+def test_a_session_in_float64_predicts_as_others_do(run):
+    expected = load(run)
+    with jax.enable_x64(True):
+        trained = load(run)
+        for images in (SMALL_IMAGES, SMALL_IMAGES / 127.5 - 1):
+            np.testing.assert_allclose(trained.transform(images), expected.transform(SMALL_IMAGES), rtol=1e-6)
+        np.testing.assert_array_equal(trained.generate(3, 5), expected.generate(3, 5))
+        np.testing.assert_array_equal(trained.reconstruct(SMALL_IMAGES), expected.reconstruct(SMALL_IMAGES))
+
+
+@pytest.mark.parametrize("key", [-1, 2**32])
+def test_keys_that_wrap_are_refused(trained, key):
+    with pytest.raises(InputError, match=f"key is {key}; allowed: a key of jax, or a seed from 0 to 4294967295"):
+        trained.draw(key, 1)
+
+
 def test_one_seed_of_several(tmp_path):
     config = trained_config()
     config.update({"seed": 5, "num_seeds": 2})

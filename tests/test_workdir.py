@@ -2,11 +2,12 @@
 
 import json
 
+import filelock
 import pytest
 
 from mpcc_jax.errors import ConfigError, WorkdirError
 from mpcc_jax.training.logging import open_log
-from mpcc_jax.workdir import check_same_run, prepare_workdir, write_json
+from mpcc_jax.workdir import check_same_run, lock_workdir, prepare_workdir, write_json
 from tests.conftest import tiny_config
 
 
@@ -51,6 +52,11 @@ def test_what_does_not_change_the_computation_may_change(tmp_path):
     [
         ("checkpoints/100/weights", "?"),
         ("results.json", "{}"),
+        ("data.png", "somebody's"),
+        ("reconstructions.png", "somebody's"),
+        ("report.html", "somebody's"),
+        ("report/index.html", "somebody's"),
+        ("seed_3/notes.txt", "somebody's"),
         ("config.json", '{"hidden_size": 768, "model_type": "bert"}'),
         ("config.json", "[1, 2]"),
         ("config.json", "not JSON"),
@@ -94,6 +100,26 @@ def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkdirError, match=r"which cannot be written \(Not a directory\)"):
         prepare_workdir(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("workdir", ["", "  "])
+def test_an_empty_name_is_no_directory(workdir):
+    with pytest.raises(
+        WorkdirError, match=r"--workdir is empty; allowed: the name of a folder. Is a variable not set\?"
+    ):
+        prepare_workdir(workdir)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    warnings = []
+    with lock_workdir(tmp_path, warnings.append):
+        assert warnings == [
+            f"the file system of {tmp_path} has no locks, so nothing keeps a second process from training there."
+        ]
 
 
 def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):

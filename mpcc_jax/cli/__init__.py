@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mpcc_jax.cli.arguments import parse_arguments
-from mpcc_jax.errors import MPCCError
+from mpcc_jax.errors import MPCCError, explain_device_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MPCCError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except RuntimeError as error:  # of jax and XLA
+        sentence = explain_device_error(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # whoever reads the output has enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

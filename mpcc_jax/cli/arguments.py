@@ -46,7 +46,7 @@ FLAGS = {
     "iteration": (int, "how long the weights have been trained; 0 otherwise"),
     "format": (("npz", "pth", "safetensors"), "of the files; npz otherwise, and pth needs PyTorch"),
 }
-AT_LEAST = {"coordinator_timeout": 1, "batch_size": 1, "num_images": 0, "iteration": 0}
+AT_LEAST = {"coordinator_timeout": 1, "batch_size": 1, "num_images": 0, "iteration": 0, "key": 0}
 PARAMETERS = {"checkpoint": "iteration", "coordinator_timeout": "timeout", "format": "file_format"}  # if not the flag
 
 
@@ -128,6 +128,9 @@ def parse_arguments(argv: list[str]) -> tuple[str, dict[str, Any]]:
     for flag in command.required:
         if flag not in values:
             parser.error(f"--{flag} is missing: {FLAGS[flag][1]}")
+    for flag, value in values.items():
+        if value == "":
+            parser.error(f"--{flag} is empty; is a variable not set?")
     for flag, least in AT_LEAST.items():
         if values.get(flag, least) < least:
             parser.error(f"--{flag} is {values[flag]}; allowed: {least} or more")

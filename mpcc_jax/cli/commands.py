@@ -35,6 +35,7 @@ from mpcc_jax.training.export import export_seed
 from mpcc_jax.workdir import (
     PRETRAINED,
     describe_machine,
+    differing_data,
     find_run,
     new_folder,
     prepare_workdir,
@@ -69,7 +70,9 @@ def train(
         training.estimate(settings)
         return
     name = Path(config.rpartition(":")[2]).stem + (f"_seed{settings.seed}" if settings.seed else "")
-    training.train(settings, workdir or f"runs/{name}", override=resume == "override", init_from=init_from)
+    training.train(
+        settings, f"runs/{name}" if workdir is None else workdir, override=resume == "override", init_from=init_from
+    )
 
 
 def prepare(config: str, overrides: Sequence[str] = ()) -> None:
@@ -117,15 +120,15 @@ def _load_run_data(
         config.data.dir = data_dir or config.data.dir
     dataset = _load_data(config, display)
     now = dataset.facts()
-    fields = ("name", "version", "split", "shape", "count", "range")[given and data_dir is not None :]
-    differing = [name for name in fields if before[name] not in (None, now[name])]  # None: of imported weights
-    text = "; ".join(f"{name} was {before[name]!r} and is {now[name]!r}" for name in differing)
-    if {"name", "shape"} & set(differing):
+    if given and data_dir is not None:  # it may have another name there
+        before = {**before, "name": None}
+    text = differing_data(before, now)
+    if text.startswith("name") or before["shape"] not in (None, now["shape"]):
         raise DataError(
             f"this is not the data that the run was trained on: {text}. Data that was given as arrays is scored from "
             "Python: mpcc_jax.evaluation.evaluate.evaluate(mpcc_jax.load(workdir), dataset)."
         )
-    if differing:
+    if text:
         display.warn(f"the data has changed since the run was trained: {text}.")
     return dataset, choose_sample(len(dataset.images), math.inf, num_images)
 

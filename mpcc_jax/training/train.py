@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mpcc_jax.compilation import check_single_precision
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
@@ -36,6 +37,7 @@ from mpcc_jax.training.steps import compile_train_iterations
 from mpcc_jax.workdir import (
     check_same_run,
     describe_machine,
+    lock_workdir,
     prepare_workdir,
     read_results,
     versions,
@@ -112,12 +114,19 @@ def train(
     """
     display = display or Display(quiet=not is_writer())
     validate(config)
+    check_single_precision()
     check_agreement("config.", flatten(settings_of(config)))
     layout = make_layout(config)
     started = time.monotonic()
     dataset = read_data(config, display, dataset)
     loading_seconds = time.monotonic() - started
-    run = _open_run(config, workdir, display, dataset, layout, override=override)
+    with contextlib.ExitStack() as stack:
+        run = _open_run(config, workdir, display, dataset, layout, override=override, locks=stack)
+        return _execute(run, init_from, loading_seconds)
+
+
+def _execute(run: Run, init_from: Path | str | None, loading_seconds: float) -> dict[str, Any] | None:
+    config, display, dataset = run.config, run.display, run.dataset
     results = _finished_results(run)
     if results is not None:
         display.already_finished(run.workdir)
@@ -127,7 +136,7 @@ def train(
     state, start, origin = _first_state(run, init_from)
     _write_facts(run)
     placement = choose_placement(config.data.placement, dataset.images.nbytes)
-    display.introduce(config, run.workdir, layout, dataset, loading_seconds, placement, start, origin)
+    display.introduce(config, run.workdir, run.layout, dataset, loading_seconds, placement, start, origin)
     display.parameters(state.params, config.num_seeds)
     state, iteration = _train(run, placement, state, start)
     if iteration < config.training.iterations:
@@ -148,9 +157,10 @@ def estimate(config: ConfigDict, dataset: Dataset | None = None, *, display: Dis
     """
     display = display or Display(quiet=not is_writer())
     validate(config)
+    check_single_precision()
     dataset, layout, total = read_data(config, display, dataset), make_layout(config), config.training.iterations
     with tempfile.TemporaryDirectory() as workdir:
-        run = _open_run(config, workdir, display, dataset, layout, override=False)
+        run = _open_run(config, workdir, display, dataset, layout)
         started = time.monotonic()
         state, _, _ = _first_state(run, None)
         checkpoint_bytes = _count_bytes(state)
@@ -215,14 +225,25 @@ def read_data(
 
 
 def _open_run(
-    config: ConfigDict, workdir: Path | str, display: Display, dataset: Dataset, layout: Layout, *, override: bool
+    config: ConfigDict,
+    workdir: Path | str,
+    display: Display,
+    dataset: Dataset,
+    layout: Layout,
+    *,
+    override: bool = False,
+    locks: contextlib.ExitStack | None = None,
 ) -> Run:
-    """Checks the working directory; changes nothing in it."""
+    """Checks the working directory, and locks it until `locks` is closed; changes nothing else in it."""
     compared = {name: value for name, value in dataset.facts().items() if name not in ("origin", "notes")}
     check_agreement("the data's ", flatten(compared))
     workdir, kept, training = prepare_workdir(workdir), config.checkpoints, config.training
-    check_same_run(workdir, config, override=override)
+    check = functools.partial(check_same_run, workdir, config, override=override, facts=compared)
+    check(warn=display.warn)
     wait_for_all("checked")
+    if locks and is_writer():
+        locks.enter_context(lock_workdir(workdir, display.warn))
+        check(warn=lambda _: None)  # another process may have trained there in between
     seen = training.iterations * training.discriminator_steps * training.batch_size
     seeds = range(config.seed, config.seed + config.num_seeds)
     return Run(

@@ -75,7 +75,7 @@ def test_names_of_configurations(capsys):
         ("tiny --config.variant=papper", "config.variant is 'papper'; allowed: 'paper', 'released'."),
         ("configs/tinny.py", "the configuration 'configs/tinny.py' is not a file"),
         ("broken", "configs/broken.py is not a configuration that works (KeyError: 'missing')"),
-        ("empty", "configs/empty.py is not a configuration that works (AttributeError: "),
+        ("empty", "configs/empty.py has no function get_config; allowed: a file with"),
         ("tiny:many", "configs/tiny.py is not a configuration that works (ValueError: "),
         ("tiny --config.data.name=mnist --config.data.dir=/nowhere", "mpcc prepare mnist --config.data.dir=/nowhere"),
         ("tiny --coordinator=here:1", "--num_processes and --process_id must be given with --coordinator"),

@@ -1,5 +1,6 @@
 """A whole run in this process: pictures without labels, streamed; arrays from Python; several seeds."""
 
+import dataclasses
 import io
 import json
 
@@ -10,11 +11,12 @@ from PIL import Image
 from rich.console import Console
 
 from mpcc_jax.data import from_arrays
-from mpcc_jax.errors import CheckpointError, ConfigError, WorkdirError
+from mpcc_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
 from mpcc_jax.training.export import export_seed
 from mpcc_jax.training.train import estimate, prepare, train
+from mpcc_jax.workdir import LOCK, lock_workdir
 from tests.conftest import SMALL_IMAGES, tiny_config
 from tests.trained import make_run, tiny_dataset, tiny_state, trained_config
 
@@ -38,7 +40,7 @@ def folder(tmp_path):
 
 
 def contents(workdir):
-    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file() and path.name != LOCK}
 
 
 def test_pictures_without_labels_streamed_and_trained_further(folder, tmp_path):
@@ -80,6 +82,42 @@ def test_another_model_does_not_ruin_a_run(tmp_path):
     with pytest.raises(CheckpointError, match=r"is of another model: "):
         train(config, workdir, tiny_dataset(), override=True, display=quiet())
     assert contents(workdir) == before
+
+
+def test_changed_data_is_seen_before_anything_is_written(tmp_path):
+    config = trained_config()
+    workdir = make_run(tmp_path / "run", config)
+    before, changed = contents(workdir), from_arrays(SMALL_IMAGES[:18], np.arange(18) % 2, name="npz:images")
+    config.training.iterations = 6
+    with pytest.raises(
+        DataError, match=r"the data has changed .*count was 20 and is 18; range was .*--resume=override"
+    ):
+        train(config, workdir, changed, display=quiet())
+    assert contents(workdir) == before
+    display = quiet()
+    config.evaluation.samples_per_cluster = 2
+    assert train(config, workdir, changed, override=True, display=display)["resumed_at"] == 4
+    assert "count was 20 and is 18" in printed(display)
+    assert json.loads((workdir / "data.json").read_text())["count"] == 18
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    config = trained_config()
+    workdir, dataset = make_run(tmp_path / "run", config), dataclasses.replace(tiny_dataset(), name="npz:images")
+    before = contents(workdir)
+    with lock_workdir(workdir, print), pytest.raises(WorkdirError, match="where another process is training"):
+        train(config, workdir, dataset, display=quiet())
+    assert contents(workdir) == before
+    with lock_workdir(workdir, print):
+        assert load(workdir).iteration == 4, "reading goes on"
+
+
+def test_a_session_in_float64_does_not_train(tmp_path):
+    with jax.enable_x64(True):
+        for call in (lambda: train(tiny_config(), tmp_path / "run", tiny_dataset()), lambda: estimate(tiny_config())):
+            with pytest.raises(ConfigError, match=r"jax_enable_x64 is on, .*JAX_ENABLE_X64=0"):
+                call()
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_that_does_not_fit_is_refused_before_anything_is_written(folder, tmp_path):
