@@ -61,6 +61,18 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def check_platform() -> None:
+    """Raises ConfigError if jax has no device of the platform that it was told to use."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the second, where the platform's plugin is not installed
+        told = jax.config.jax_platforms
+        raise ConfigError(
+            f"jax finds no device of JAX_PLATFORMS={told} here ({' '.join(str(error).split()) or 'no plugin for it'}). "
+            "Install jax for it, or choose another by JAX_PLATFORMS=cpu."
+        ) from error
+
+
 def check_single_precision() -> None:
     """Raises ConfigError if jax makes new arrays float64, which training would then be."""
     if jax.config.jax_enable_x64:

@@ -9,17 +9,22 @@ def program() -> str:
     return "python launch.py" if os.path.basename(sys.argv[0]) == "launch.py" else "mpcc"
 
 
-def explain_device_error(error: RuntimeError) -> str | None:
-    """Returns what jax or XLA says of a device, in one line with what to do; None if it is something else."""
+def printable(text: str) -> str:
+    """Returns text in one line: what cannot be shown, as bytes that are no UTF-8 or control characters, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() and char != "\\" else ascii(char)[1:-1] for char in text)
+
+
+def explain_memory_error(error: RuntimeError) -> str | None:
+    """Returns what XLA says of a device without memory, in one line with what to do; None if it is something else."""
     text = " ".join(str(error).split())
-    if "Unable to initialize backend" in text or "Unknown backend" in text:
-        return f"jax finds no such device: {text} Install jax for it, or choose another by JAX_PLATFORMS=cpu."
-    if "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
-        return (
-            f"the device has not enough memory ({text[:200]}). Lower --config.training.batch_size, "
-            "--config.model.channels, --config.num_seeds, or of a trained model --batch_size."
-        )
-    return None
+    if "RESOURCE_EXHAUSTED" not in text:
+        return None
+    return (
+        f"the device has not enough memory ({text[:200]}). Lower --config.training.batch_size, --config.model.channels "
+        "or --config.num_seeds; of a trained model --batch_size."
+    )
 
 
 class MPCCError(Exception):

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from mpcc_jax.data.dataset import Dataset
+from mpcc_jax.errors import printable
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.workdir import describe_machine
 
@@ -50,7 +51,7 @@ def table(title: str, facts: dict[str, Any]) -> Table:
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     for heading, text in facts.items():
-        rows.add_row(f"[bold]{heading}", escape(str(text)))
+        rows.add_row(f"[bold]{heading}", escape(printable(str(text))))
     return rows
 
 
@@ -84,11 +85,11 @@ class Display:
 
     def line(self, text: str) -> None:
         """Prints a line as it is."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def warn(self, sentence: str) -> None:
         """Prints what a person should know, though the run goes on."""
-        self.console.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
+        self.console.print(f"[bold yellow]warning:[/] {escape(printable(sentence))}", soft_wrap=True)
 
     @contextlib.contextmanager
     def reading(self, what: str = "reading images") -> Iterator[Callable[[int, int], None]]:

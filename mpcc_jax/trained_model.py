@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
+from mpcc_jax.compilation import check_platform
 from mpcc_jax.config import MAX_SEED, STATISTICS
 from mpcc_jax.data.images import as_images
 from mpcc_jax.errors import CheckpointError, ConfigError, InputError
@@ -212,6 +213,7 @@ def load(
       ConfigError: if its configuration is not one of this version, or it has no such seed.
       CheckpointError: if it has no such checkpoint, or none that can be read.
     """
+    check_platform()
     config, facts = read_run(workdir)
     seeds = list(range(config.seed, config.seed + config.num_seeds))
     if seed not in seeds and (seed is not None or len(seeds) > 1):

@@ -107,8 +107,9 @@ def new_folder(flag: str, path: Path | str) -> Path:
 
 
 @contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path | str) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes the place of `path` at the end, and is removed after an error."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{uuid.uuid4().hex}")
     try:

@@ -1,6 +1,7 @@
 """The subcommands and what they print. Arguments are flags; what is returned is the file or folder that was written."""
 
 import csv
+import io
 import itertools
 import logging
 import math
@@ -41,6 +42,7 @@ from mpcc_jax.workdir import (
     prepare_workdir,
     read_run,
     read_settings,
+    replace_file,
     versions,
     write_json,
 )
@@ -243,7 +245,7 @@ def predict(
     encoding = trained.encode(files.images)
     clusters = encoding.log_membership.argmax(axis=-1)
     rows = zip(files.names, clusters, np.exp(encoding.log_membership.max(axis=-1)), encoding.log_prob, strict=True)
-    with path.open("w", newline="") as stream:
+    with replace_file(path) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["path", "cluster", "probability", "log_prob"])
         writer.writerows([name, cluster, f"{share:.6f}", f"{density:.4f}"] for name, cluster, share, density in rows)

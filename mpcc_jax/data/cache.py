@@ -42,7 +42,7 @@ def find_entry(source: Source, settings: ConfigDict) -> Path | None:
     """Finds the prepared copy of data that is missing on this machine. Raises DataError if there are several."""
 
     def is_made_as_source(path: Path) -> bool:
-        identity = json.loads((path / "facts.json").read_text())["identity"]
+        identity = json.loads((path / "facts.json").read_text(encoding="utf-8"))["identity"]
         return {key: value for key, value in identity.items() if key != STORED} == dict(source.identity)
 
     folder = cache_dir(settings.cache_dir) / file_name(source.name)
@@ -86,7 +86,7 @@ def write_entry(path: Path) -> Iterator[Path]:
 def open_entry(path: Path, note: str) -> Dataset:
     """Opens a prepared data set, its images memory-mapped, with one more note. Raises DataError if it is damaged."""
     try:
-        facts = json.loads((path / "facts.json").read_text())
+        facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(path / "labels.npy", allow_pickle=False) if facts["labelled"] else None
         fields = {field: facts[field] for field in STORED_FIELDS}

@@ -159,4 +159,4 @@ def _write_to_cache(source: Source, settings: ConfigDict, progress: Progress, pa
         facts = {field: getattr(dataset, field) for field in STORED_FIELDS}
         facts |= {"labelled": dataset.labels is not None, "pixels": dataset.pixels._asdict()}
         facts |= {"identity": dict(source.identity)}
-        (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -39,7 +39,7 @@ def find_prepared(directory: Path, name: str) -> Path | None:
 
 def stored_splits(path: Path) -> list[dict[str, Any]]:
     """Reads the splits of a prepared version: "name", "numBytes" and "shardLengths" of each."""
-    return json.loads((path / "dataset_info.json").read_text()).get("splits", [])
+    return json.loads((path / "dataset_info.json").read_text(encoding="utf-8")).get("splits", [])
 
 
 def tfds_source(settings: ConfigDict, name: str, dataset: str, split: str, label_feature: str | None = None) -> Source:

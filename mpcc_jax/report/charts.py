@@ -1,8 +1,10 @@
 """Charts of the report: themes and colours, training curves, the confusion matrix, and their files."""
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +13,9 @@ from jaxtyping import Float, Integer
 from PIL import Image
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import linear_sum_assignment
+
+from mpcc_jax.errors import printable
+from mpcc_jax.workdir import replace_file
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -126,8 +131,8 @@ def qualitative_colors(count: int, theme: Theme) -> list[str]:
 
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:
-    """Replaces the middle of a name that is too long for a chart."""
-    half = longest // 2
+    """Makes a name fit for a chart: what cannot be shown is escaped, and the middle of a long one left out."""
+    name, half = printable(name), longest // 2
     return name if len(name) <= longest else f"{name[: longest - half - 1].rstrip()}…{name[-half:].lstrip()}"
 
 
@@ -176,6 +181,15 @@ def draw_legend(
         text.set_parse_math(False)
 
 
+@contextlib.contextmanager
+def boxes_for_missing_glyphs() -> Iterator[None]:
+    """Draws boxes, without a warning each, for characters that the font does not have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+@boxes_for_missing_glyphs()
 def encode_figure(figure: "matplotlib.figure.Figure", scale: int = 2) -> tuple[bytes, int, int]:
     """Encodes a figure as PNG with a palette, and returns its width and height in pixels of the page.
 
@@ -189,13 +203,15 @@ def encode_figure(figure: "matplotlib.figure.Figure", scale: int = 2) -> tuple[b
         return file.getvalue(), round(picture.width / scale), round(picture.height / scale)
 
 
+@boxes_for_missing_glyphs()
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
     """Writes PATH.png at 300 dpi and PATH.pdf with fonts that can be edited."""
     from matplotlib import rc_context
 
-    figure.savefig(f"{path}.png", dpi=300)
-    with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(f"{path}.pdf", metadata={"CreationDate": None})
+    with replace_file(path.with_name(f"{path.name}.png")) as file:
+        figure.savefig(file, format="png", dpi=300)
+    with rc_context({"pdf.fonttype": 42}), replace_file(path.with_name(f"{path.name}.pdf")) as file:
+        figure.savefig(file, format="pdf", metadata={"CreationDate": None})
 
 
 def smooth(values: Float[np.ndarray, " T"], window: int) -> Float[np.ndarray, " T"]:

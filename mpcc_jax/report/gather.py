@@ -47,7 +47,7 @@ def find_extremes(
 def read_history(path: str | Path, seed: int | None = None) -> dict[str, tuple]:
     """Reads the numbers in a run's metrics.jsonl: arrays (iterations, values) by name; of one seed, if given."""
     history, path = {}, Path(path).expanduser()
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             values = json.loads(line)
         except ValueError:  # a kill leaves half a line

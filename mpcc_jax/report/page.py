@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from mpcc_jax.errors import printable
 from mpcc_jax.report.charts import (
     THEMES,
     Chart,
@@ -121,7 +122,7 @@ def write_page(findings: Findings, folder: str | Path) -> Path:
     save_figures(findings, [chart for group in charts.values() for chart in group], folder / "report")
     path = folder / "report.html"
     with replace_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -140,6 +141,7 @@ def render_page(findings: Findings, charts: dict[str, list[Chart]]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mpcc_jax.report", "."),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str and "\n" not in value else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

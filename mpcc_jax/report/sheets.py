@@ -13,10 +13,11 @@ from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
 from mpcc_jax.data.loader import Examples, to_float
-from mpcc_jax.report.charts import LIGHT, Chart, save_figure, shorten
+from mpcc_jax.report.charts import LIGHT, Chart, boxes_for_missing_glyphs, save_figure, shorten
 from mpcc_jax.report.findings import Findings
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.state import split_seed
+from mpcc_jax.workdir import replace_file
 
 LARGEST_EXACT = 32  # pixels; larger images are compressed with loss, which does not show
 LONGEST_LABEL = 48
@@ -59,6 +60,7 @@ def arrange(images: UInt8[np.ndarray, "N H W C"], num_columns: int, gap: int = 1
     return np.ascontiguousarray(_lay_out(opaque, num_columns, gap, 0.0))
 
 
+@boxes_for_missing_glyphs()
 def _save_sheet(path: Path, images: np.ndarray, num_columns: int, row_labels: Sequence[str], title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -73,8 +75,9 @@ def _save_sheet(path: Path, images: np.ndarray, num_columns: int, row_labels: Se
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=9)
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
+    axes.set_title(shorten(title, 2 * LONGEST_LABEL), fontsize=9, parse_math=False)
+    with replace_file(path) as file:
+        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
 def save_contact_sheet(
@@ -222,7 +225,8 @@ def save_strip(path: Path, images: UInt8[np.ndarray, "N H W C"], num_columns: in
     """Writes images on a grid as a PNG, enlarged by a whole factor to at least `side` pixels."""
     factor = math.ceil(side / max(images.shape[1:3]))
     enlarged = images.repeat(factor, axis=1).repeat(factor, axis=2)
-    Image.fromarray(arrange(enlarged, num_columns, gap=max(2, side // 16))).save(path, optimize=True)
+    with replace_file(path) as file:
+        Image.fromarray(arrange(enlarged, num_columns, gap=max(2, side // 16))).save(file, format="png", optimize=True)
 
 
 def save_figures(findings: Findings, charts: Iterable[Chart], folder: Path) -> None:

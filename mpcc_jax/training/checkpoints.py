@@ -1,9 +1,12 @@
 """Checkpoints of a run: the whole state, written by orbax while training goes on, complete or absent."""
 
+import atexit
 import contextlib
 import functools
 import math
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,17 @@ def _check_same_shapes(found: Any, expected: Any, source: str, leading: int = 0)
             raise CheckpointError(f"{source} is of another model: {name} is {there} there and {here} in this one.")
 
 
+@functools.cache
+def _alias(directory: Path) -> Path:
+    """Returns a link to a directory whose name orbax would take for a pattern, or tensorstore cannot take at all."""
+    if not re.search(r"[][*?\ud800-\udfff]", str(directory)):
+        return directory
+    folder = Path(tempfile.mkdtemp(prefix="mpcc_jax_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "link").symlink_to(directory)
+    return folder / "link"
+
+
 class Checkpoints:
     """The checkpoints in one directory, by iteration."""
 
@@ -82,10 +96,12 @@ class Checkpoints:
             kept.append(policies.EveryNSteps(keep_every))
         if keep_best:
             kept.append(policies.BestN(get_metric_fn=_score, n=1))
-        self.directory = directory
+        if not read_only:
+            directory.mkdir(parents=True, exist_ok=True)
+        self.directory, self._path = directory, _alias(directory.absolute())
         self._keep_best, self._read_only = keep_best, read_only
         self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+            self._path,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(kept),
                 best_fn=_score if keep_best else None,
@@ -151,7 +167,7 @@ class Checkpoints:
         return None
 
     def _read(self, iteration: int, abstract: chex.ArrayTree) -> Any:
-        folder = self.directory.absolute() / str(iteration) / "state"
+        folder = self._path / str(iteration) / "state"
         stored = ocp.PyTreeCheckpointHandler().metadata(folder).tree
         _check_same_shapes(stored, abstract, f"the checkpoint of iteration {iteration} in {self.directory}")
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
@@ -207,7 +223,7 @@ def find_checkpoints(path: Path | str) -> dict[int, Path]:
 def read_checkpoint(folder: Path) -> dict[str, Any]:
     """Returns what one checkpoint has learned, params, buffers and ema, in NumPy."""
     try:
-        state, handler = (folder / "state").absolute(), ocp.PyTreeCheckpointHandler()
+        state, handler = _alias(folder.absolute()) / "state", ocp.PyTreeCheckpointHandler()
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(state).tree)
         restored = handler.restore(state, args=ocp.args.PyTreeRestore(restore_args=arguments))
         return {part: restored[part] for part in ("params", "buffers", "ema")}

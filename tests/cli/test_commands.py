@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +54,74 @@ def test_predict_writes_a_table_and_copies(run, pictures, tmp_path, capsys):
     for row, cluster in zip(rows, clusters, strict=True):
         copy = tmp_path / "sorted" / f"cluster_{cluster}" / row["path"]
         assert copy.read_bytes() == (pictures / row["path"]).read_bytes()
+
+
+NAMES = (
+    "[b]",
+    "$5_$10",
+    "<b>",
+    "{{x}}",
+    "'\"",
+    "a\nb",
+    "\x1b[31m",
+    "bad\udcff",
+    "\N{CAT}",
+    "-a",
+    " a ",
+    "a,b",
+    "n" * 251,
+)
+
+
+def test_pictures_may_have_any_name(run, tmp_path, capfd):
+    """The same bytes in the folders and the table; nothing that moves the cursor in the terminal."""
+    folder = tmp_path / "new\n[line]"
+    for index, name in enumerate(NAMES):
+        (folder / name[:100]).mkdir(parents=True)
+        Image.fromarray(SMALL_IMAGES[index, ..., 0]).save(folder / name[:100] / f"{name}.png")
+    (folder / "\x1b[2Jbroken\udcff.png").write_text("x")
+    out = tmp_path / "bad\udcff.csv"
+    succeed("predict", run, folder, "--skip_bad", "--out", out, "--copy_to", tmp_path / "sorted [1]")
+    with out.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(f"{name[:100]}/{name}.png" for name in NAMES)
+    for row in rows:
+        copy = tmp_path / "sorted [1]" / f"cluster_{row['cluster']}" / row["path"]
+        assert copy.read_bytes() == (folder / row["path"]).read_bytes()
+    shown = capfd.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b[2Jbroken\\udcff.png" in shown
+    assert f"written: {tmp_path}/bad\\udcff.csv" in shown
+
+
+def test_a_table_is_complete_or_absent(run, tmp_path, monkeypatch):
+    def fill(*_):
+        raise OSError(28, "No space left on device")
+
+    writer = SimpleNamespace(writerow=lambda row: None, writerows=fill)
+    monkeypatch.setattr(commands.csv, "writer", lambda stream: writer)
+    with pytest.raises(OSError, match="No space left"):
+        main(["predict", str(run), str(run / "images.npz"), f"--out={tmp_path / 'new.csv'}"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_endings_say_what_is_written_in_any_case(run, tmp_path):
+    for name in ("sheet.PNG", "some.Npz"):
+        succeed("generate", run, "--num_images=2", "--out", tmp_path / name)
+    with Image.open(tmp_path / "sheet.PNG") as image:
+        assert image.format == "PNG"
+    with np.load(tmp_path / "some.Npz") as arrays:
+        assert len(arrays["images"]) == 2
+
+
+def test_reconstructions_in_a_folder_have_the_names_of_the_pictures_once(run, pictures, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.JPG.png", "c" * 240 + ".png"):
+        Image.fromarray(SMALL_IMAGES[0, ..., 0]).save(tmp_path / "in" / name)
+    succeed("reconstruct", run, tmp_path / "in", "--out", tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names[:2] == ["000000_a.png", "000001_b.JPG.png"]
+    assert names[2].startswith("000002_ccc")
 
 
 def test_predict_copies_arrays_as_pictures(run, tmp_path):

@@ -1,11 +1,14 @@
 """`main` as a whole: training from a configuration, mistakes that end in one line, and what it does without jax."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mpcc_jax.cli import main
 from mpcc_jax.errors import NonFiniteError
@@ -89,6 +92,54 @@ def test_mistakes_end_in_one_line_before_anything_compiles(line, message, folder
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (folder / "runs").exists()
+
+
+class Broken(io.StringIO):
+    """Output whose reader has gone, or whose disk is full, after a line."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        if self.getvalue():
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    "stream", [None, Broken(BrokenPipeError()), Broken(OSError(28, "full")), Broken(ValueError("closed"))]
+)
+def test_training_goes_on_without_an_output(stream, folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["train", "tiny"]) == 0
+    assert json.loads((folder / "runs" / "tiny" / "results.json").read_text())["iterations"] == 4
+
+
+@pytest.mark.parametrize(
+    ("environment", "output", "message"),
+    [
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, "", ""),
+        ({"JAX_PLATFORMS": "cuda"}, "", "error: jax finds no device of JAX_PLATFORMS=cuda here"),
+        ({}, "| head -c 1", ""),
+        ({}, "> /dev/full", ""),
+        ({}, ">&-", ""),
+    ],
+)
+def test_whatever_the_process_is_started_with(environment, output, message, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    name = os.fsdecode("pictures/\N{CAT}".encode() + b"\xff.png")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / name)
+    command = f"set -o pipefail; {sys.executable} {ROOT}/launch.py predict digits pictures --out=out.csv {output}"
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    variables["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax")
+    run = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert "Traceback" not in run.stderr
+    assert message in run.stderr
+    assert run.returncode == (1 if message else 0), run.stderr
+    assert (tmp_path / "out.csv").exists() == (not message)
+    if not message:
+        assert (tmp_path / "out.csv").read_bytes().splitlines()[1].startswith("\N{CAT}".encode() + b"\xff.png,")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "run"]])

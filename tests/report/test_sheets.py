@@ -39,6 +39,16 @@ def test_tile_puts_images_row_by_row_and_clips():
     np.testing.assert_allclose(tile(np.full((1, 2, 2, 3), [2.0, 0.0, -2.0]), 1)[0, 0], [1.0, 0.5, 0.0])
 
 
+@pytest.mark.parametrize(
+    "name", ["$5_$10", "Ba$$in", "bad\udcff", "\N{CAT}\N{CJK UNIFIED IDEOGRAPH-732B}", "a\nb", "\x1b[0m", "n" * 300]
+)
+def test_names_on_sheets_are_no_formulas_and_never_fail(name, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
+    pictures.save_contact_sheet(tmp_path / "data.png", pixels, np.arange(12) % 2, (name, "b"), name)
+    with Image.open(tmp_path / "data.png") as picture:
+        picture.verify()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_lie_row_by_row_with_transparent_gaps(channels):
     pixels = images(5, channels=channels, size=4)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mpcc_jax.errors import CheckpointError
-from mpcc_jax.training.checkpoints import Checkpoints, read_weights, with_weights
+from mpcc_jax.training.checkpoints import Checkpoints, find_checkpoints, read_weights, with_weights
 from mpcc_jax.training.state import abstract_state
 from tests.conftest import ROOT, layout_of
 
@@ -49,6 +49,28 @@ def test_the_newest_comes_back_bit_for_bit(tmp_path):
     assert (iteration, warnings) == (20, [])
     jax.tree.map(np.testing.assert_array_equal, state, make_state(20))
     assert state["weights"].dtype == np.float32
+
+
+NAMES = (
+    "my run [1]",
+    "a*b?c",
+    "{x}",
+    "p#q%20&r:s",
+    "bad\udcff",
+    "\N{CAT} \N{CYRILLIC SMALL LETTER ZHE}",
+    "a\nb",
+    " a ",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_directory_may_have_any_name(name, tmp_path):
+    save(tmp_path / name / "checkpoints", 10)
+    assert [path.name for path in (tmp_path / name / "checkpoints").iterdir()] == ["10"]
+    (state, iteration), warnings, _ = restore(tmp_path / name / "checkpoints")
+    assert (iteration, warnings) == (10, [])
+    jax.tree.map(np.testing.assert_array_equal, state, make_state(10))
+    assert list(find_checkpoints(tmp_path / name)) == [10]
 
 
 def test_no_checkpoint(tmp_path):
