@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-lowest test-newest lint docs benchmark clean
+.PHONY: demo test test-lowest test-newest test-faults lint docs benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
@@ -23,6 +23,11 @@ test-lowest test-newest:
 	.cache/$@/bin/uv pip install --quiet --python .cache/$@/bin/python --resolution $(RESOLUTION) -r pyproject.toml --extra test
 	.cache/$@/bin/uv pip freeze --quiet --python .cache/$@/bin/python
 	.cache/$@/bin/python $(PYTEST)
+
+# Twenty rounds of kills and full disks while a checkpoint is saved, and 100 000 mutated pictures.
+test-faults: $(VENV)/installed-test
+	FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/training/test_faults.py
+	$(BIN)/python -m tests.data.fuzz_pictures 100000 1
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -53,7 +53,8 @@ SHOWN_SKIPPED = 5
 SHOWN_CLUSTERS = 30
 # TFDS recommends OpenCV, though Pillow decodes the same pixels; orbax misses a file that it did not write itself.
 NOISE = re.compile("OpenCV|Metadata file does not exist")
-logging.getLogger("absl").addFilter(lambda record: not NOISE.search(record.getMessage()))
+# What orbax raises it logs too, with a traceback.
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info or NOISE.search(record.getMessage())))
 
 
 def train(
