@@ -1,5 +1,6 @@
 """Files that a person asks for: folders in which nothing is lost, sheets, arrays, copies by cluster."""
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from mpcc_jax.report import tile
 from mpcc_jax.workdir import new_folder, replace_file
 
 SHEET_WIDTH = 16
+SHOWN_SIDE = 32  # pixels of a sheet that an image has at least
 LONGEST_NAME = 200  # bytes, of the 255 that file systems allow; the names begin with a number
 
 
@@ -42,12 +44,13 @@ def check_output(path: str | Path, *, is_file: bool = False) -> Path:
 
 
 def write_images(out: Path, sheet: UInt8[np.ndarray, "N H W C"], names: Sequence[str], **arrays: np.ndarray) -> None:
-    """Writes `sheet` as one picture (.png), or as a file per name in a new folder; or `arrays` (.npz)."""
+    """Writes `sheet` as one picture (.png), small images enlarged, or as a file per name in a new folder; or `arrays` (.npz)."""
     if out.suffix.lower() == ".npz":
         with replace_file(out) as file:
             np.savez_compressed(file, **arrays)
     elif out.suffix.lower() == ".png":
-        width = min(SHEET_WIDTH, len(sheet))
+        width, factor = min(SHEET_WIDTH, len(sheet)), math.ceil(SHOWN_SIDE / max(sheet.shape[1:3]))
+        sheet = sheet.repeat(factor, axis=1).repeat(factor, axis=2)
         blank = np.full((-len(sheet) % width, *sheet.shape[1:]), 255, np.uint8)
         grid = tile(np.concatenate([sheet, blank]) / np.float32(127.5) - 1.0, width)
         with replace_file(out) as file:
