@@ -146,7 +146,7 @@ def test_generate_in_three_forms(run, tmp_path):
         np.testing.assert_array_equal(np.asarray(image), expected[3, ..., 0])
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (5 * 33 - 1, 32)
-        np.testing.assert_array_equal(np.asarray(image)[:, 9:17, 0], expected[1, ..., 0])
+        np.testing.assert_array_equal(np.asarray(image)[:32:4, 33:65:4, 0], expected[1, ..., 0])
 
 
 def test_reconstruct(run, tmp_path, capsys):
