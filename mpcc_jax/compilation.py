@@ -73,12 +73,13 @@ def check_platform() -> None:
         ) from error
 
 
-def check_single_precision() -> None:
-    """Raises ConfigError if jax makes new arrays float64, which training would then be."""
-    if jax.config.jax_enable_x64:
+def check_precision(precision: str) -> None:
+    """Raises ConfigError if jax makes new arrays float64 for training in another precision, or does not for that."""
+    if jax.config.jax_enable_x64 != (precision == "float64"):
+        state, value = ("on", False) if jax.config.jax_enable_x64 else ("off", True)
         raise ConfigError(
-            "jax_enable_x64 is on, and training computes in float32 at most; switch it off by "
-            "jax.config.update('jax_enable_x64', False), or JAX_ENABLE_X64=0."
+            f"jax_enable_x64 is {state}, and config.training.precision is {precision!r}; switch it by "
+            f"jax.config.update('jax_enable_x64', {value}), or JAX_ENABLE_X64={value:d}."
         )
 
 

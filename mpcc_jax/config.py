@@ -29,7 +29,7 @@ SHIPPED = pathlib.Path(__file__).parent / "configs"
 # What the registries of losses, networks, priors and data hold; a test compares them.
 ADVERSARIAL = ("hinge", "non_saturating", "wasserstein", "least_squares")
 RESOLUTIONS = (8, 16, 32, 64, 128)
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian_mixture", "standard_normal")
@@ -100,7 +100,8 @@ def default_config() -> ConfigDict:
         "epsilon": 1e-8,
         "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
         "iterations_per_call": 10,
-        # "float32", "tf32" (TensorFloat-32 products on GPUs) or "bfloat16" (images and features between layers too).
+        # "float32", "tf32" (TensorFloat-32 products on GPUs), "bfloat16" (images and features between layers too), or
+        # "float64", with JAX_ENABLE_X64=1.
         "precision": "float32",
     }
     config.speed = {  # exact rewrites, mpcc_jax.networks.rewrites; none changes results

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mpcc_jax.compilation import check_single_precision
+from mpcc_jax.compilation import check_precision
 from mpcc_jax.config import default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
@@ -219,7 +219,6 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         return self
 
     def _fit(self, X: Any) -> None:
-        check_single_precision()
         rows, shape = self._check_rows(X, reset=True)
         if self.image_shape is not None and np.ndim(self.image_shape) != 1:
             raise InputError(f"image_shape is {self.image_shape!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
@@ -237,6 +236,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
                 stacklevel=3,
             )
         config = make_config(self.get_params(deep=False), min(self.image_shape_[:2]))
+        check_precision(config.training.precision)
         images = draw_rows(rows, self.pixel_range_, self.image_shape_)
         dataset = from_arrays(images, resolution=config.data.resolution, name="X")
         _check(validate_dataset, self.config or {}, config, dataset)

@@ -30,13 +30,13 @@ Components = Int[Array | np.ndarray, "..."] | Sequence[int] | int
 Count = int | np.integer
 
 
-def _in_single_precision(method: Callable) -> Callable:
-    """Runs a method as the weights are, float32, in sessions with jax_enable_x64 too."""
+def _in_own_precision(method: Callable) -> Callable:
+    """Runs a method as the weights are, float32 in sessions with jax_enable_x64 too."""
 
     @functools.wraps(method)
-    def run(*arguments, **options):
-        with jax.enable_x64(False):
-            return method(*arguments, **options)
+    def run(self, *arguments, **options):
+        with jax.enable_x64(self.config.training.precision == "float64"):
+            return method(self, *arguments, **options)
 
     return run
 
@@ -96,7 +96,7 @@ class TrainedModel:
         passes = (self.config.evaluation.standing_passes, self.config.training.batch_size)
         return generator_buffers(self.model, self.weights, self.statistics, key, *passes)
 
-    @_in_single_precision
+    @_in_own_precision
     def encode(self, images: Images) -> Encoding:
         """Computes latents, memberships and densities.
 
@@ -122,7 +122,7 @@ class TrainedModel:
         """Computes the log density of the latents under the prior, in nats: low for outliers."""
         return self.encode(images).log_prob
 
-    @_in_single_precision
+    @_in_own_precision
     def decode(self, z: Float[Array | np.ndarray, "N J"], y: Components | None = None) -> Float[np.ndarray, "N H W C"]:
         """Decodes latents by the EMA generator, p(x given z, y); y None is the likeliest component."""
         z = np.asarray(z, np.float32)
@@ -140,7 +140,7 @@ class TrainedModel:
         encoding = self.encode(images)
         return self.decode(encoding.mean, encoding.log_membership.argmax(axis=-1))
 
-    @_in_single_precision
+    @_in_own_precision
     def draw(
         self, key: Array | Count, n: Count, cluster: Components | None = None, truncation: float = 1.0
     ) -> tuple[Float[np.ndarray, "n J"], Int[np.ndarray, " n"]]:

@@ -1,4 +1,4 @@
-"""In what precision the networks compute; parameters, statistics, losses and optimizers are float32 in all of them."""
+"""In what precision the networks compute; parameters, statistics, losses and optimizers are float32 in all but one."""
 
 import contextlib
 import dataclasses
@@ -30,6 +30,7 @@ PRECISIONS = {
     "float32": Precision(None, "highest"),
     "tf32": Precision(None, "high"),
     "bfloat16": Precision("bfloat16", "default"),
+    "float64": Precision(None, "highest"),  # where jax is told to use it
 }
 
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mpcc_jax.compilation import check_platform, check_single_precision
+from mpcc_jax.compilation import check_platform, check_precision
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
@@ -115,7 +115,7 @@ def train(
     display = display or Display(quiet=not is_writer())
     validate(config)
     check_platform()
-    check_single_precision()
+    check_precision(config.training.precision)
     check_agreement("config.", flatten(settings_of(config)))
     layout = make_layout(config)
     started = time.monotonic()
@@ -159,7 +159,7 @@ def estimate(config: ConfigDict, dataset: Dataset | None = None, *, display: Dis
     display = display or Display(quiet=not is_writer())
     validate(config)
     check_platform()
-    check_single_precision()
+    check_precision(config.training.precision)
     dataset, layout, total = read_data(config, display, dataset), make_layout(config), config.training.iterations
     with tempfile.TemporaryDirectory() as workdir:
         run = _open_run(config, workdir, display, dataset, layout)

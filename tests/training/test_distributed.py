@@ -15,7 +15,7 @@ from mpcc_jax.training.distributed import check_agreement, connect, detect
 from tests.conftest import assert_trees_close
 from tests.processes import TINY, finish, launch, read_checkpoint, start
 
-SETTINGS = {**TINY, "training.iterations": 2}
+SETTINGS = {**TINY, "training.iterations": 2, "training.precision": "float64"}
 OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
 # So that rounding cannot grow into the +-lr steps of Adam with beta1 = 0.
 DOUBLE = {"JAX_ENABLE_X64": "1"}

@@ -115,8 +115,14 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
 def test_a_session_in_float64_does_not_train(tmp_path):
     with jax.enable_x64(True):
         for call in (lambda: train(tiny_config(), tmp_path / "run", tiny_dataset()), lambda: estimate(tiny_config())):
-            with pytest.raises(ConfigError, match=r"jax_enable_x64 is on, .*JAX_ENABLE_X64=0"):
+            with pytest.raises(
+                ConfigError, match=r"jax_enable_x64 is on, and config.training.precision is 'float32'.*JAX_ENABLE_X64=0"
+            ):
                 call()
+    config = tiny_config()
+    config.training.precision = "float64"
+    with pytest.raises(ConfigError, match=r"jax_enable_x64 is off, and config.training.precision is 'float64'"):
+        train(config, tmp_path / "run", tiny_dataset())
     assert not (tmp_path / "run").exists()
 
 
