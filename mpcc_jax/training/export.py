@@ -1,5 +1,6 @@
 """Trained models to use elsewhere, and one seed of a run of several as a run of its own."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from mpcc_jax.config import SHIPPED, flatten, get_config, settings_of
-from mpcc_jax.errors import CheckpointError, ConfigError
+from mpcc_jax.errors import CheckpointError, ConfigError, printable
 from mpcc_jax.printing import describe_scores
 from mpcc_jax.tensor_files import write_tensors
 from mpcc_jax.trained_model import load
@@ -58,14 +59,15 @@ def _training_command(config: ConfigDict) -> str:
             if value != base[name] and not name.startswith(INCIDENTAL) and name != "data.cache_dir"
         }
     name = min(found, key=lambda name: len(found[name]))
-    return " ".join([f"mpcc train {name}", *(f"--config.{field}={value}" for field, value in found[name].items())])
+    flags = (shlex.quote(f"--config.{field}={value}") for field, value in found[name].items())
+    return printable(" ".join([f"mpcc train {name}", *flags]))
 
 
 def _model_card(title: str, config: ConfigDict, facts: dict[str, Any], results: dict[str, Any], iteration: int) -> str:
-    name = " ".join(filter(None, (facts["name"], facts["version"], facts["split"])))
+    name = printable(" ".join(filter(None, (facts["name"], facts["version"], facts["split"]))))
     shape = "x".join(map(str, facts["shape"]))
     card = CARD.format(
-        title=title,
+        title=printable(title),
         data=f"{facts['count']} images {shape} of {name}",
         clusters=config.model.num_clusters,
         iteration=iteration,

@@ -1,6 +1,7 @@
 """An exported model computes what its run does, and says where it is from."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     config = trained_config()
     config.data.dir = "/home/somebody"
-    run = make_run(folder / "run", config)
+    run = make_run(folder / os.fsdecode(b"run [1]\n\xff"), config)
     (run / "results.json").write_text(json.dumps(RESULTS))
     (run / "metrics.jsonl").write_text('{"iteration": 4, "generator_loss": 1.0}\n')
     return run, export_model(run, folder / "model")
@@ -59,7 +60,7 @@ def test_it_says_what_it_is_and_nothing_of_the_machine(exported):
     ):
         assert text in card
     command = next(line for line in card.splitlines() if line.startswith("mpcc train "))
-    assert f"--config.data.name=npz:{run / 'images.npz'}" in command
+    assert f"'--config.data.name=npz:{run.parent}/run [1]\\n\\udcff/images.npz'" in command
     assert "--config.model.latent_dim=8" in command
     assert (model / "metrics.jsonl").read_text() == (run / "metrics.jsonl").read_text()
 
