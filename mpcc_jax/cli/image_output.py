@@ -44,7 +44,7 @@ def check_output(path: str | Path, *, is_file: bool = False) -> Path:
 
 
 def write_images(out: Path, sheet: UInt8[np.ndarray, "N H W C"], names: Sequence[str], **arrays: np.ndarray) -> None:
-    """Writes `sheet` as one picture (.png, small ones enlarged) or a file per name in a new folder; `arrays` as .npz."""
+    """Writes `sheet` as one picture (.png, small ones enlarged) or one file per name in a folder; `arrays` as .npz."""
     if out.suffix.lower() == ".npz":
         with replace_file(out) as file:
             np.savez_compressed(file, **arrays)

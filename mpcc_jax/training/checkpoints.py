@@ -40,8 +40,16 @@ def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _find_storage_error(error: BaseException) -> BaseException:
+    """Returns the error of storage that others followed: orbax may fail again while it stops."""
+    chain = [error]
+    while inner := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(inner)
+    return next((found for found in reversed(chain) if isinstance(found, OSError)), error)
 
 
 def _is_damage(error: Exception) -> bool:
@@ -207,8 +215,8 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"a checkpoint could not be written in {self.directory} ({_first_line(error)}). Training stopped. "
-                f"{self._describe()}"
+                f"a checkpoint could not be written in {self.directory} ({_first_line(_find_storage_error(error))}). "
+                f"Training stopped. {self._describe()}"
             ) from error
 
 

@@ -1,5 +1,7 @@
 """Checkpoints: bitwise, complete or absent, the newest readable one, and never of a state that is not finite."""
 
+import contextlib
+import errno
 import resource
 import shutil
 import subprocess
@@ -264,3 +266,17 @@ def test_the_abstract_state_is_the_state(algorithm, state):
     assert jax.tree.structure(abstract) == jax.tree.structure(state)
     for one, other in zip(jax.tree.leaves(abstract), jax.tree.leaves(state), strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
+def test_the_error_of_the_disk_is_told_and_not_what_followed_it(tmp_path, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def stop():
+        raise RuntimeError("Event loop is closed")
+
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr(checkpoints._manager, "save", fill)
+    monkeypatch.setattr(checkpoints._manager, "wait_until_finished", stop)
+    with pytest.raises(CheckpointError, match="No space left on device"), contextlib.closing(checkpoints):
+        checkpoints.save({"w": jnp.ones(2)}, 1, {})
