@@ -108,8 +108,6 @@ def default_config() -> ConfigDict:
         "shortcut_first": True,
         "pool_first": True,
         "subpixel": True,
-        "grouped_spectral_norms": False,
-        "batched_generator": False,
     }
     config.mesh = {
         "devices": 0,  # 0 is all of all hosts

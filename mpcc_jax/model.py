@@ -21,7 +21,7 @@ from mpcc_jax.networks.generator import Generator
 from mpcc_jax.networks.normalization import Standardize
 from mpcc_jax.networks.precision import PRECISIONS, Precision
 from mpcc_jax.networks.rewrites import Rewrites
-from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed, group_spectral_norms
+from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed
 from mpcc_jax.prior import GaussianMixturePrior, Prior, StandardNormalPrior
 from mpcc_jax.variants import Conventions
 
@@ -44,10 +44,6 @@ class Model:
     prior: Prior
     share_blocks: bool  # whether the encoder runs on the discriminator's trunk or on one of its own
     image_shape: tuple[int, int, int]  # (H, W, C)
-    power_iterations: int
-    spectral_epsilon: float
-    batch_norm_momentum: float  # weight of the newest batch in the running statistics
-    rewrites: Rewrites
     precision: Precision
 
     @property
@@ -119,10 +115,6 @@ def build_model(
         prior=prior,
         share_blocks=settings.share_blocks,
         image_shape=(resolution, resolution, image_channels),
-        power_iterations=settings.power_iterations,
-        spectral_epsilon=settings.spectral_epsilon,
-        batch_norm_momentum=settings.batch_norm_momentum,
-        rewrites=rewrites,
         precision=precision,
     )
 
@@ -151,18 +143,12 @@ def _apply(
     model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike | None, train: bool
 ) -> tuple[Any, Buffers]:
     """Runs one part; a training pass advances its buffers."""
-    variables, advanced = {"params": params[part], **buffers[part]}, {}
-    inputs = jax.tree.map(jnp.asarray, inputs)
-    if model.rewrites.grouped_spectral_norms:
-        spectral = variables.pop("spectral")
-        norms = group_spectral_norms(params[part], spectral, model.power_iterations, model.spectral_epsilon)
-        variables["sigmas"], advanced["spectral"] = norms
+    variables, inputs = {"params": params[part], **buffers[part]}, jax.tree.map(jnp.asarray, inputs)
     with model.precision.scope():
         if not train:
             return module.apply(variables, *inputs, False), buffers
-        mutable = [name for name in buffers[part] if name in variables]
-        outputs, mutated = module.apply(variables, *inputs, True, mutable=mutable)
-    return outputs, {**buffers, part: {**advanced, **mutated}}
+        outputs, advanced = module.apply(variables, *inputs, True, mutable=list(buffers[part]))
+    return outputs, {**buffers, part: advanced}
 
 
 def generate(
@@ -174,39 +160,6 @@ def generate(
       train: True normalises by the batch and advances the buffers; False uses the stored statistics.
     """
     return _apply(model, model.generator, "generator", params, buffers, z, y, train=train)
-
-
-def generate_passes(
-    model: Model, params: Params, buffers: Buffers, z: Float[ArrayLike, "T B J"], y: Int[ArrayLike, "T B"]
-) -> tuple[Float[Array, "T B H W C"], Buffers]:
-    """Runs T training passes of `generate` with the same parameters as one batch.
-
-    Every pass has statistics and spectral norms of its own: a convolution runs on all of them with the raw kernel, and
-    sigma of each pass divides its outputs. The buffers are those after T passes.
-    """
-    variables = {"params": params["generator"], **buffers["generator"]}
-    spectral, statistics = variables.pop("spectral"), variables["batch_stats"]
-
-    def iterate(spectral, _):
-        norms = group_spectral_norms(params["generator"], spectral, model.power_iterations, model.spectral_epsilon)
-        return norms[1], norms[0]
-
-    def decode(sigmas, z, y):
-        with model.precision.scope():
-            variables_of_pass = {**variables, "pass_sigmas": sigmas}
-            return model.generator.apply(variables_of_pass, z, y, True, mutable=["batch_stats"])
-
-    keep = 1.0 - model.batch_norm_momentum
-
-    def follow(running, advanced):
-        """Adds to the statistics of the pass before what a pass by itself added to the first ones."""
-        added = jax.tree.map(lambda after, before: after - keep * before, advanced, statistics)
-        return jax.tree.map(lambda running, added: keep * running + added, running, added), None
-
-    spectral, sigmas = jax.lax.scan(iterate, spectral, length=z.shape[0])
-    images, advanced = jax.vmap(decode)(sigmas, z, y)
-    running, _ = jax.lax.scan(follow, statistics, advanced["batch_stats"])
-    return images, {**buffers, "generator": {"spectral": spectral, "batch_stats": running}}
 
 
 def discriminate(

@@ -14,15 +14,8 @@ class Rewrites:
         (4 times fewer).
       subpixel: upsampling and 3x3 convolution as four 2x2 convolutions before the upsampling (2.25 times fewer; with
         bilinear upsampling, for its borders, 1.8 times to 32x32, 1.5 times to 16x16, and it is left alone to 8x8).
-      grouped_spectral_norms: power iterations of all layers of one shape as one batch (fewer, larger operations). Off:
-        on CPU it wins nothing (1 to 4 % slower, measured), and on a GPU it has not been measured.
-      batched_generator: the frozen generator's passes of all discriminator steps as one batch, with the statistics and
-        spectral norms of each pass. Off: on CPU it wins nothing (measured), it is not measured on a GPU, and images
-        that are spread over devices would be moved.
     """
 
     shortcut_first: bool = True
     pool_first: bool = True
     subpixel: bool = True
-    grouped_spectral_norms: bool = False
-    batched_generator: bool = False

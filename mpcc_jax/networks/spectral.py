@@ -5,14 +5,11 @@ Layers store the raw kernel in "params" and the running left singular vector `u`
 normalised one, which changes its scale and so what Adam does later; here the optimiser sees the raw kernel.
 """
 
-import collections
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from mpcc_jax.networks.convolution import conv2d
@@ -72,15 +69,7 @@ class SpectralLayer(nn.Module):
     dtype: str | None = None  # of inputs, normalised kernel and outputs after the bias; None promotes
 
     def normalised(self, kernel: Float[Array, "*M F"], train: bool) -> Float[Array, "*M F"]:
-        """Divides the kernel by sigma; stores u and sigma when training.
-
-        With a collection "sigmas" (from `group_spectral_norms`) sigma is read there, and nothing is stored. With
-        "pass_sigmas" the kernel stays as it is, and `biased` divides the outputs.
-        """
-        if self.has_variable("pass_sigmas", "sigma"):
-            return self.rounded(kernel)
-        if self.has_variable("sigmas", "sigma"):
-            return self.rounded(kernel / self.get_variable("sigmas", "sigma"))
+        """Divides the kernel by sigma; stores u and sigma when training."""
         u = self.variable("spectral", "u", lambda: jax.random.normal(self.make_rng("params"), kernel.shape[-1:]))
         stored_sigma = self.variable("spectral", "sigma", lambda: jnp.ones(()))
         kernel, new_u, sigma = spectral_normalise(kernel, u.value, self.num_iterations, self.epsilon)
@@ -93,9 +82,7 @@ class SpectralLayer(nn.Module):
         return x if self.dtype is None else x.astype(self.dtype)
 
     def biased(self, outputs: Float[Array, "*B F"], fan_in: int) -> Float[Array, "*B F"]:
-        """Divides by sigma what `normalised` did not, adds the bias if there is one, and rounds."""
-        if self.has_variable("pass_sigmas", "sigma"):
-            outputs = outputs / self.get_variable("pass_sigmas", "sigma")
+        """Adds the bias if there is one, and rounds."""
         if self.use_bias:
             init = nn.initializers.zeros if self.bias_init == "zeros" else fan_in_uniform(fan_in)
             bias = self.param("bias", init, (self.features,))
@@ -137,36 +124,3 @@ class SpectralEmbed(SpectralLayer):
         """Looks up rows."""
         table = self.param("embedding", KERNEL_INIT, (self.num_embeddings, self.features))
         return self.biased(self.normalised(table.T, train).T[y], self.num_embeddings)
-
-
-def _kernel_matrix(layer: dict[str, Array]) -> Array:
-    """The kernel of a layer's parameters as a matrix whose columns u belongs to."""
-    kernel = layer["embedding"].T if "embedding" in layer else layer["kernel"]
-    return kernel.reshape(-1, kernel.shape[-1])
-
-
-def group_spectral_norms(
-    params: dict, spectral: dict, num_iterations: int = 1, epsilon: float = 1e-8
-) -> tuple[dict, dict]:
-    """Computes the spectral norms of all layers of a network, layers of one shape as one batch.
-
-    A network has many small kernels of few shapes, and a power iteration for each of them is hundreds of small
-    operations per pass. This is meant for GPUs, where every operation is launched; on CPU it wins nothing.
-
-    Returns:
-      A collection "sigmas" for the layers to divide by, and the new collection "spectral".
-    """
-    layers = flatten_dict(params, is_leaf=lambda _, layer: bool({"kernel", "embedding"} & set(layer)))
-    vectors = flatten_dict(spectral)
-    groups = collections.defaultdict(list)
-    for path in sorted({path[:-1] for path in vectors}):
-        groups[_kernel_matrix(layers[path]).shape].append(path)
-    sigmas, advanced = {}, {}
-    norm = jax.vmap(functools.partial(spectral_norm, num_iterations=num_iterations, epsilon=epsilon))
-    for paths in groups.values():
-        matrices = jnp.stack([_kernel_matrix(layers[path]) for path in paths])
-        group_sigma, group_u = norm(matrices, jnp.stack([vectors[*path, "u"] for path in paths]))
-        for path, sigma, u in zip(paths, group_sigma, group_u, strict=True):
-            sigmas[*path, "sigma"] = sigma
-            advanced[*path, "u"], advanced[*path, "sigma"] = u, jax.lax.stop_gradient(sigma)
-    return unflatten_dict(sigmas), unflatten_dict(advanced)

@@ -16,7 +16,7 @@ from mpcc_jax import losses
 from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.loader import Batch, Examples, to_batch
-from mpcc_jax.model import discriminate, encode, generate, generate_passes
+from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.prior import Latents, draw_latents
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import Algorithm, TrainState, state_shapes
@@ -74,30 +74,10 @@ def update_discriminator(
 ) -> tuple[TrainState, Metrics]:
     """Lines 8 to 12: one update of theta_d on f(D(x)) + g(D(x~))."""
     batch, (y, eps) = inputs
-    z = algorithm.model.prior.sampling_mixture(state.params["prior"]).sample(y, eps)
-    fakes, buffers = generate(algorithm.model, state.params, state.buffers, z, y, train=True)
-    return _discriminate_and_update(algorithm, state.replace(buffers=buffers), (batch, y, fakes))
-
-
-def repeat_discriminator(
-    algorithm: Algorithm, state: TrainState, batches: Batch, latents: Latents
-) -> tuple[TrainState, Metrics]:
-    """Lines 7 to 12: D_steps updates, between which generator and prior stay; metrics are [D_steps]."""
-    if not algorithm.model.rewrites.batched_generator:
-        return lax.scan(functools.partial(update_discriminator, algorithm), state, (batches, latents))
-    y, eps = latents
-    z = jax.vmap(algorithm.model.prior.sampling_mixture(state.params["prior"]).sample)(y, eps)
-    fakes, buffers = generate_passes(algorithm.model, state.params, state.buffers, z, y)
-    update = functools.partial(_discriminate_and_update, algorithm)
-    return lax.scan(update, state.replace(buffers=buffers), (batches, y, fakes))
-
-
-def _discriminate_and_update(
-    algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Array, Array]
-) -> tuple[TrainState, Metrics]:
-    """Lines 10 to 12 on a `Batch`, and generated images with their y."""
-    batch, y, fakes = inputs
     model, adversarial = algorithm.model, algorithm.adversarial
+    z = model.prior.sampling_mixture(state.params["prior"]).sample(y, eps)
+    fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
+    state = state.replace(buffers=buffers)
     images = jnp.concatenate([fakes, batch.images])
     labels = jnp.concatenate([y, batch.labels if algorithm.conditional else y])
 
@@ -223,7 +203,9 @@ def train_iteration(
     """
     is_first = jnp.arange(algorithm.encoder_steps) == 0
     with algorithm.model.precision.scope():  # for the gradients too, which are traced after the networks
-        state, critic = repeat_discriminator(algorithm, state, batch, noise.discriminator)
+        state, critic = lax.scan(
+            functools.partial(update_discriminator, algorithm), state, (batch, noise.discriminator)
+        )
         state, generated = update_generator(algorithm, state, noise.generator)
         state, encoded = lax.scan(functools.partial(update_encoder, algorithm), state, (noise.encoder, is_first))
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}

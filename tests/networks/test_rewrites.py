@@ -16,8 +16,7 @@ from mpcc_jax.networks.rewrites import Rewrites
 from tests.conftest import random_variables
 from tests.networks.references import make_model
 
-# Those that are on by default; with the others, training/test_trajectory.py and tests/test_model.py.
-SWITCHES = [field.name for field in dataclasses.fields(Rewrites) if field.default]
+SWITCHES = [field.name for field in dataclasses.fields(Rewrites)]
 
 
 def compute(variant, **switches):
