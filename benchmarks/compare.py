@@ -36,8 +36,7 @@ FIXED = {
     "model.share_blocks": True,
     "model.power_iterations": 1,
     "training.conditional": False,
-    "data.crop_padding": 0,
-    "data.flip": False,
+    "augmentation.probability": None,
 }
 
 

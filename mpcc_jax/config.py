@@ -15,8 +15,9 @@ from absl import flags
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_dict, config_flags
 
+from mpcc_jax.augmentation import BORDERS, Augmentation
 from mpcc_jax.errors import ConfigError
-from mpcc_jax.variants import CHOICES, VARIANTS, Conventions
+from mpcc_jax.variants import AUGMENTATIONS, CHOICES, VARIANTS, Conventions
 
 if TYPE_CHECKING:
     from mpcc_jax.data.dataset import Dataset
@@ -42,7 +43,7 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # independent runs in one program: of seed, seed + 1, ...
-    config.variant = "paper"  # "paper" or "released": mpcc_jax.variants says what differs
+    config.variant = "paper"  # or "released" or "extended": mpcc_jax.variants says what differs
     config.conventions = {field.name: config_dict.placeholder(field.type) for field in dataclasses.fields(Conventions)}
 
     config.data = {
@@ -60,8 +61,6 @@ def default_config() -> ConfigDict:
         "cache_dir": "",  # "" is MPCC_JAX_CACHE or ~/.cache/mpcc_jax
         "threads": 0,  # for reading; 0 is one per core
         "placement": "auto",  # "device", or "stream" from disk; "auto" by size
-        "crop_padding": 0,  # augmentation: pixels of reflected border to crop from at random; 4 is usual
-        "flip": False,  # augmentation: mirror every other image, left to right
         # Affine copies after Koch et al. (2015): degrees, slope, fraction, pixels of 105, probability of each.
         "omniglot": {
             "classes": 100,
@@ -75,6 +74,10 @@ def default_config() -> ConfigDict:
         },
     }
 
+    # Of real and generated images, mpcc_jax.augmentation; None is the variant's, off but for "extended".
+    config.augmentation = {
+        name: config_dict.placeholder(type(value)) for name, value in Augmentation._field_defaults.items()
+    }
     config.model = {
         "channels": 12,  # C
         "latent_dim": 24,  # J
@@ -170,6 +173,12 @@ def resolve_conventions(config: ConfigDict) -> Conventions:
     return dataclasses.replace(VARIANTS[config.variant], **overrides)
 
 
+def resolve_augmentation(config: ConfigDict) -> dict[str, Any]:
+    """Returns the variant's augmentation with the fields of `config.augmentation` that are set."""
+    overrides = {name: value for name, value in config.augmentation.items() if value is not None}
+    return {**Augmentation._field_defaults, **AUGMENTATIONS.get(config.variant, {}), **overrides}
+
+
 def _check(condition: bool, field: str, value: Any, allowed: str) -> None:
     if not condition:
         raise ConfigError(f"config.{field} is {value!r}; allowed: {allowed}.")
@@ -243,13 +252,27 @@ def validate(config: ConfigDict) -> None:
         _check_choice(field, values[field], choices)
     last = config.seed + config.num_seeds - 1
     _check(last <= MAX_SEED, "num_seeds", config.num_seeds, f"seeds up to {MAX_SEED}, and the last is {last}")
-    padding = config.data.crop_padding
-    _check(0 <= padding < config.data.resolution, "data.crop_padding", padding, "0 or more, below data.resolution")
+    _validate_augmentation(config)
     _validate_latents(config, conventions)
     if config.checkpoints.best:
         _check_choice("checkpoints.best", config.checkpoints.best, SCORES)
         reason = "above 0, because checkpoints.best chooses by what is scored on the way"
         _check(config.evaluation.every > 0, "evaluation.every", config.evaluation.every, reason)
+
+
+def _validate_augmentation(config: ConfigDict) -> None:
+    chosen = resolve_augmentation(config)
+    for name, choices in {"where": ("discriminator", "encoder", "both"), "border": BORDERS}.items():
+        _check_choice(f"augmentation.{name}", chosen[name], choices)
+    _check(0 <= chosen["probability"] <= 1, "augmentation.probability", chosen["probability"], "a number from 0 to 1")
+    degrees = "degrees from 0 to 45"
+    _check(0 <= chosen["rotation"] <= 45, "augmentation.rotation", chosen["rotation"], degrees)
+    for name in ("shift", "scale", "shear", "brightness", "contrast", "cutout"):
+        _check(0 <= chosen[name] < 1, f"augmentation.{name}", chosen[name], "a share from 0 up to, not including, 1")
+    amounts = {name: value for name, value in chosen.items() if name not in ("probability", "where", "border")}
+    if chosen["probability"] and not any(amounts.values()):
+        reason = f"0, because none of {', '.join(amounts)} is set"
+        _check(False, "augmentation.probability", chosen["probability"], reason)
 
 
 def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:

@@ -46,8 +46,8 @@ FIELDS = {
 PRESETS = {"data.name": "arrays", "training.iterations_per_call": 50, "ema.decay": 0.999, "mesh.devices": 1}
 # What the parameter `config` may hold: the other fields are about files, logs and devices.
 CONFIGURABLE = (
-    *("variant", "conventions.", "model.", "prior.", "loss.", "training.", "ema."),
-    *("data.resolution", "data.crop_padding", "data.flip", "evaluation.statistics", "evaluation.standing_passes"),
+    *("variant", "conventions.", "augmentation.", "model.", "prior.", "loss.", "training.", "ema."),
+    *("data.resolution", "evaluation.statistics", "evaluation.standing_passes"),
 )
 OUTLIER_SHARE = 0.05  # of the range, within which nearly all values are where outliers or another scale stretch it
 CLIPPED_SHARE = 0.1
@@ -144,7 +144,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
       encoder_steps: per iteration.
       learning_rate: eta.
       prior_learning_rate: eta_p.
-      variant: "paper" or "released".
+      variant: "paper", "released" or "extended".
       image_shape: (H, W) or (H, W, C) of a row; None is square and gray.
       pad_features: whether rows that fill no square are laid on the smallest that holds them, the rest being the lowest
         value. Of little use for features that are not pixels: the networks see neighbours where there are none.

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mpcc_jax.config import resolve_augmentation
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.errors import printable
 from mpcc_jax.training.sharding import Layout
@@ -155,9 +156,9 @@ class Display:
         self.console.print(table("Run", facts))
         size = f"{dataset.images.nbytes / 2**20:.0f} MiB"
         where = {"device": f"{size} in the device's memory", "stream": f"{size} streamed from disk or host memory"}
-        augmentation = [f"crops of a {config.data.crop_padding} px border"] if config.data.crop_padding else []
-        augmentation += ["mirroring"] if config.data.flip else []
-        more = {"augmentation": ", ".join(augmentation)} if augmentation else {}
+        chosen = resolve_augmentation(config)
+        amounts = ", ".join(f"{name} {value}" for name, value in chosen.items() if value)
+        more = {"augmentation": amounts} if chosen["probability"] else {}
         self.data(dataset, seconds, placement=where[placement], **more)
 
     def parameters(self, params: chex.ArrayTree, num_seeds: int = 1) -> None:

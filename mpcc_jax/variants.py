@@ -1,7 +1,8 @@
 """Where the paper and the authors' released code differ, as one table of choices.
 
 The numbers in the paper came from the released code, so both are wanted: `config.variant` picks a row, and every
-field can be set alone through `config.conventions` to study what it does.
+field can be set alone through `config.conventions` to study what it does. The variant "extended" has the paper's
+conventions and options that go beyond it.
 """
 
 import dataclasses
@@ -48,6 +49,21 @@ VARIANTS = {
         prior_optimizers="shared",
         bias_init="uniform",
     ),
+}
+
+VARIANTS["extended"] = VARIANTS["paper"]
+
+# Fields of `config.augmentation` that a variant sets.
+AUGMENTATIONS = {
+    "extended": {
+        "probability": 0.5,
+        "where": "both",
+        "shift": 0.125,
+        "rotation": 12.0,
+        "scale": 0.1,
+        "shear": 0.1,
+        "border": "black",
+    }
 }
 
 CHOICES = {

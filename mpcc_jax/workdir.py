@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import filelock
 import jax
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from mpcc_jax.config import default_config, flatten, settings_of, validate
@@ -44,6 +45,8 @@ INCIDENTAL = (
     "data.threads",
     "data.placement",
 )
+# Fields of older versions that say nothing with these values.
+REMOVED = {"data.crop_padding": 0, "data.flip": False}
 OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.kind"}
 
 
@@ -167,11 +170,15 @@ def read_run(workdir: Path | str) -> tuple[ConfigDict, dict[str, Any]]:
     try:
         # Rewrites come and go from version to version, and none changes what is computed.
         settings["speed"] = {name: value for name, value in settings.get("speed", {}).items() if name in config.speed}
-        config.update(settings)
+        config.update(unflatten_dict(_without_removed(flatten(settings)), sep="."))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{workdir}/config.json is not of this version of mpcc_jax ({error}).") from error
     validate(config)
     return config, facts
+
+
+def _without_removed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in REMOVED or value != REMOVED[name]}
 
 
 def _check_format(workdir: Path, facts: dict[str, Any]) -> None:
@@ -185,7 +192,7 @@ def _check_format(workdir: Path, facts: dict[str, Any]) -> None:
 def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns a phrase for each field in which the settings of two runs differ, if it changes what is computed."""
     # A field that is newer than the run has its default: that is what the run did.
-    before = {**flatten(settings_of(default_config())), **flatten(before)}
+    before = {**flatten(settings_of(default_config())), **_without_removed(flatten(before))}
     now = flatten(now)
     return [
         f"config.{field} was {before.get(field)!r} and is {now.get(field)!r}"

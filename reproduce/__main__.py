@@ -44,10 +44,14 @@ def warn(sentence: str) -> None:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Reads "5" as how many seeds, "0,3" and "3," as which."""
+    """Reads "5" as how many seeds, "0,3" and "3," and "10-19" as which."""
+    if found := re.fullmatch(r"(\d+)-(\d+)", text.strip()):
+        first, last = map(int, found.groups())
+        if first <= last:
+            return list(range(first, last + 1))
     if not re.fullmatch(r"0*[1-9]\d*|\d+(,\d+)*,|\d+(,\d+)+", text.replace(" ", "")):
         raise InputError(
-            f"--seeds is {text!r}; allowed: how many, as 5 for 0 to 4; or which, as 0,3 (a comma behind one alone: 3,)."
+            f"--seeds is {text!r}; allowed: how many, as 5 for 0 to 4; or which, as 0,3 (a comma behind one alone: 3,) or 10-19."
         )
     return sorted({int(part) for part in text.split(",") if part.strip()}) if "," in text else list(range(int(text)))
 
@@ -68,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("table", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
-    parser.add_argument("--seeds", default=str(BEST_OF), help="how many (5 is 0 to 4), or which (0,3)")
+    parser.add_argument("--seeds", default=str(BEST_OF), help="how many (5 is 0 to 4), or which (0,3 or 10-19)")
     parser.add_argument("--rows", "--datasets", dest="rows", help="names with commas; all otherwise")
     parser.add_argument("--variants", "--arms", dest="arms", help=f"of {', '.join(ARMS)}; of tables 1 to 4: paper")
     parser.add_argument("--scale", choices=SCALES, default="paper", help="cpu: small enough for one, not the paper's")

@@ -14,8 +14,7 @@ from mpcc_jax.model import build_model, init
 SHARED = {
     "variant": "paper",
     "data.resolution": 32,
-    "data.crop_padding": 0,
-    "data.flip": False,
+    "augmentation.probability": None,
     "training.batch_size": 50,
     "training.discriminator_steps": 4,
     "training.learning_rate": 2e-4,

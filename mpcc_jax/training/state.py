@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from mpcc_jax.config import default_config, resolve_conventions, settings_of
-from mpcc_jax.data.augmentation import Augmentation
+from mpcc_jax.augmentation import Augmentation
+from mpcc_jax.config import default_config, resolve_augmentation, resolve_conventions, settings_of
 from mpcc_jax.losses import ADVERSARIAL_LOSSES, AdversarialLoss
 from mpcc_jax.model import Model, build_model, init
 from mpcc_jax.training.sharding import Layout
@@ -64,9 +64,20 @@ def build_algorithm(config: ConfigDict, image_channels: int, axis_name: str | No
     settings = settings_of(config)
     settings = {
         name: settings[name]
-        for name in ("variant", "conventions", "data", "model", "prior", "loss", "training", "speed", "ema")
+        for name in (
+            "variant",
+            "conventions",
+            "augmentation",
+            "data",
+            "model",
+            "prior",
+            "loss",
+            "training",
+            "speed",
+            "ema",
+        )
     }
-    settings["data"] = {name: settings["data"][name] for name in ("resolution", "crop_padding", "flip")}
+    settings["data"] = {name: settings["data"][name] for name in ("resolution",)}
     settings["training"] = {**settings["training"], "iterations": 1, "iterations_per_call": 1}
     return _build(json.dumps(settings, sort_keys=True), image_channels, axis_name)
 
@@ -96,7 +107,7 @@ def _build(settings: str, image_channels: int, axis_name: str | None) -> Algorit
         discriminator_steps=training.discriminator_steps,
         encoder_steps=training.encoder_steps,
         conditional=training.conditional,
-        augmentation=Augmentation(config.data.crop_padding, config.data.flip),
+        augmentation=Augmentation(**resolve_augmentation(config)),
         ema_decay=config.ema.decay,
         ema_start=config.ema.start,
         axis_name=axis_name,

@@ -13,8 +13,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mpcc_jax import losses
+from mpcc_jax.augmentation import Transforms, augment, draw_transforms
 from mpcc_jax.compilation import compiler_options
-from mpcc_jax.data.augmentation import augment, draw_augmentation
 from mpcc_jax.data.loader import Batch, Examples, to_batch
 from mpcc_jax.model import discriminate, encode, generate
 from mpcc_jax.prior import Latents, draw_latents
@@ -30,6 +30,7 @@ class Noise(NamedTuple):
     discriminator: Latents  # [D_steps, B]
     generator: Latents  # [B]
     encoder: Latents  # [E_steps, B]
+    transforms: Transforms = Transforms()
 
 
 def draw_noise(algorithm: Algorithm, key: Key[Array, ""], iteration: Int[Array, ""] | int) -> Noise:
@@ -43,14 +44,27 @@ def draw_noise(algorithm: Algorithm, key: Key[Array, ""], iteration: Int[Array, 
     def cut(*index):
         return jax.tree.map(operator.itemgetter(index), latents)
 
-    return Noise(cut(0, slice(algorithm.discriminator_steps)), cut(1, 0), cut(2, slice(algorithm.encoder_steps)))
+    steps = (algorithm.discriminator_steps, algorithm.encoder_steps)
+    transforms = draw_transforms(algorithm.augmentation, key, iteration, algorithm.batch_size, *steps)
+    return Noise(cut(0, slice(steps[0])), cut(1, 0), cut(2, slice(steps[1])), transforms)
 
 
 def shard_noise(noise: Noise, layout: Layout) -> Noise:
     """Divides noise over devices like the batch that it makes; else every device would generate all of it."""
-    axes = Noise(discriminator=(None, "batch"), generator=("batch",), encoder=(None, "batch"))
+
+    def divide(noise, *spec):
+        return jax.tree.map(lambda x: layout.constrain(x, *spec), noise)
+
+    discriminator, generator, encoder, transforms = noise
     return Noise(
-        *(Latents(*(layout.constrain(x, *spec) for x in part)) for part, spec in zip(noise, axes, strict=True))
+        divide(discriminator, None, "batch"),
+        divide(generator, "batch"),
+        divide(encoder, None, "batch"),
+        Transforms(
+            divide(transforms.discriminator, None, "batch"),
+            divide(transforms.generator, "batch"),
+            divide(transforms.encoder, None, "batch"),
+        ),
     )
 
 
@@ -70,15 +84,15 @@ def apply_gradients(
 
 
 def update_discriminator(
-    algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Latents]
+    algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Latents], transforms: Array | None = None
 ) -> tuple[TrainState, Metrics]:
-    """Lines 8 to 12: one update of theta_d on f(D(x)) + g(D(x~))."""
+    """Lines 8 to 12: one update of theta_d on f(D(x)) + g(D(x~)); `transforms` [2 * B, ...] augment both."""
     batch, (y, eps) = inputs
     model, adversarial = algorithm.model, algorithm.adversarial
     z = model.prior.sampling_mixture(state.params["prior"]).sample(y, eps)
     fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     state = state.replace(buffers=buffers)
-    images = jnp.concatenate([fakes, batch.images])
+    images = augment(algorithm.augmentation, jnp.concatenate([fakes, batch.images]), transforms)
     labels = jnp.concatenate([y, batch.labels if algorithm.conditional else y])
 
     def loss(theta_d):
@@ -100,7 +114,9 @@ def update_discriminator(
     return state, {**metrics, "gradient_norm_discriminator": norm}
 
 
-def update_generator(algorithm: Algorithm, state: TrainState, latents: Latents) -> tuple[TrainState, Metrics]:
+def update_generator(
+    algorithm: Algorithm, state: TrainState, latents: Latents, transforms: Array | None = None
+) -> tuple[TrainState, Metrics]:
     """Lines 14 to 17: one update of theta_g and theta_c on h(D(x~)), Loss I."""
     y, eps = latents
     model = algorithm.model
@@ -109,6 +125,7 @@ def update_generator(algorithm: Algorithm, state: TrainState, latents: Latents) 
         params = {**state.params, **theta_g, **theta_c}
         z = model.prior.sampling_mixture(params["prior"]).sample(y, eps)
         fakes, buffers = generate(model, params, state.buffers, z, y, train=True)
+        fakes = augment(algorithm.augmentation, fakes, transforms)
         logits, buffers = discriminate(model, params, buffers, fakes, y, train=True)
         return jnp.mean(algorithm.adversarial.generator(logits)), buffers
 
@@ -152,7 +169,10 @@ def update_prior(
 
 
 def update_encoder(
-    algorithm: Algorithm, state: TrainState, inputs: tuple[Latents, Bool[Array, ""] | bool]
+    algorithm: Algorithm,
+    state: TrainState,
+    inputs: tuple[Latents, Bool[Array, ""] | bool],
+    transforms: Array | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Lines 19 to 27: one update of theta_e on L_q / dim(x); at the first step, of theta_c too.
 
@@ -162,6 +182,7 @@ def update_encoder(
     model = algorithm.model
     z = model.prior.sampling_mixture(state.params["prior"]).sample(*latents)
     fakes, buffers = generate(model, state.params, state.buffers, z, latents.y, train=True)
+    fakes = augment(algorithm.augmentation, fakes, transforms)
 
     def loss(theta_e):
         (mean, log_var), advanced = encode(model, {**state.params, **theta_e}, buffers, fakes, train=True)
@@ -203,11 +224,11 @@ def train_iteration(
     """
     is_first = jnp.arange(algorithm.encoder_steps) == 0
     with algorithm.model.precision.scope():  # for the gradients too, which are traced after the networks
-        state, critic = lax.scan(
-            functools.partial(update_discriminator, algorithm), state, (batch, noise.discriminator)
-        )
-        state, generated = update_generator(algorithm, state, noise.generator)
-        state, encoded = lax.scan(functools.partial(update_encoder, algorithm), state, (noise.encoder, is_first))
+        inputs = ((batch, noise.discriminator), noise.transforms.discriminator)
+        state, critic = lax.scan(lambda state, xs: update_discriminator(algorithm, state, *xs), state, inputs)
+        state, generated = update_generator(algorithm, state, noise.generator, noise.transforms.generator)
+        inputs = ((noise.encoder, is_first), noise.transforms.encoder)
+        state, encoded = lax.scan(lambda state, xs: update_encoder(algorithm, state, *xs), state, inputs)
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}
 
 
@@ -231,8 +252,6 @@ def train_iterations(
     """
 
     def iterate(state, examples):
-        draws = draw_augmentation(algorithm.augmentation, noise_key, state.iteration, examples.images.shape[:2])
-        examples = augment(algorithm.augmentation, examples, *draws)
         noise = draw_noise(algorithm, noise_key, state.iteration)
         noise = noise if layout is None else shard_noise(noise, layout)
         state, trace = train_iteration(algorithm, state, to_batch(examples), noise)

@@ -10,7 +10,8 @@ from tests.conftest import ROOT, tiny_config
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("loss.adversarial", "wasserstein"), ("model.share_blocks", False), ("data.flip", True)]
+    ("field", "value"),
+    [("loss.adversarial", "wasserstein"), ("model.share_blocks", False), ("augmentation.probability", 0.5)],
 )
 def test_what_the_peer_does_not_compute_is_refused(field, value):
     config = tiny_config()

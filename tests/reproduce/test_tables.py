@@ -8,7 +8,7 @@ from mpcc_jax.config import resolve_conventions, settings_of
 from mpcc_jax.errors import InputError
 from mpcc_jax.variants import VARIANTS
 from reproduce.runs import differences
-from reproduce.tables import ABLATION, ARMS, CLUSTERING, CPU, MEASURES, TABLES, configure, find_scale
+from reproduce.tables import ABLATION, CLUSTERING, CPU, MEASURES, TABLES, configure, find_scale
 
 ROWS = {row.name: row for table in TABLES.values() for row in table.rows}
 PAIR = re.compile(r"(\d+\.\d+) \+- (\d+\.\d+)")
@@ -57,7 +57,7 @@ def test_figures_are_where_the_paper_has_them():
 def test_an_arm_is_a_variant_or_one_convention_of_the_released_code():
     paper, released = (dataclasses.asdict(VARIANTS[name]) for name in ("paper", "released"))
     expected = [paper, released, *({**paper, field: released[field]} for field in paper)]
-    configs = [configure(CLUSTERING[0], arm, "paper") for arm in ARMS]
+    configs = [configure(CLUSTERING[0], arm, "paper") for arm in STUDY]
     assert [dataclasses.asdict(resolve_conventions(config)) for config in configs] == expected
 
 

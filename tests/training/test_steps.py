@@ -174,7 +174,7 @@ def split_batch(inputs, devices):
         return divide
 
     batch, noise = inputs
-    latents = [jax.tree.map(split(axis), part) for axis, part in zip((1, 0, 1), noise, strict=True)]
+    latents = [jax.tree.map(split(axis), part) for axis, part in zip((1, 0, 1), noise[:3], strict=True)]
     return jax.tree.map(split(1), batch), Noise(*latents)
 
 
