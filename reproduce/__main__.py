@@ -51,7 +51,7 @@ def parse_seeds(text: str) -> list[int]:
             return list(range(first, last + 1))
     if not re.fullmatch(r"0*[1-9]\d*|\d+(,\d+)*,|\d+(,\d+)+", text.replace(" ", "")):
         raise InputError(
-            f"--seeds is {text!r}; allowed: how many, as 5 for 0 to 4; or which, as 0,3 (a comma behind one alone: 3,) or 10-19."
+            f"--seeds is {text!r}; allowed: how many, as 5 for 0 to 4; or which, as 10-19 or 0,3 (3, for one alone)."
         )
     return sorted({int(part) for part in text.split(",") if part.strip()}) if "," in text else list(range(int(text)))
 

@@ -8,7 +8,7 @@ from mpcc_jax.config import resolve_conventions, settings_of
 from mpcc_jax.errors import InputError
 from mpcc_jax.variants import VARIANTS
 from reproduce.runs import differences
-from reproduce.tables import ABLATION, CLUSTERING, CPU, MEASURES, TABLES, configure, find_scale
+from reproduce.tables import ABLATION, CLUSTERING, CPU, MEASURES, STUDY, TABLES, configure, find_scale
 
 ROWS = {row.name: row for table in TABLES.values() for row in table.rows}
 PAIR = re.compile(r"(\d+\.\d+) \+- (\d+\.\d+)")
