@@ -30,6 +30,7 @@ SHOWN_METRICS = {
     "encoder_nll": "L_q",
     "membership_cross_entropy": "L_c",
     "prior_negative_entropy": "L_p",
+    "information": "I",
 }
 SCORES = {
     "accuracy_many_to_one": "accuracy, many to one (Eq. 11)",

@@ -95,7 +95,16 @@ PANELS = (
     Panel(
         "confidence",
         "Confidence",
-        {"probe_mean_confidence": "mean, real images", "prior_accuracy": "prior draws recognised"},
+        {
+            "probe_mean_confidence": "mean, real images",
+            "prior_accuracy": "prior draws recognised",
+            "round_trip_accuracy": "generated images recognised",
+        },
+    ),
+    Panel(
+        "information",
+        "What generated images tell of their latents, nats",
+        {"information": "of z and y", "information_of_y": "of y alone"},
     ),
     Panel(
         "gradient_norms",

@@ -17,7 +17,7 @@ from mpcc_jax.augmentation import Transforms, augment, draw_transforms
 from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.loader import Batch, Examples, to_batch
 from mpcc_jax.model import discriminate, encode, generate
-from mpcc_jax.prior import Latents, draw_latents
+from mpcc_jax.prior import GaussianMixture, Latents, draw_latents
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import Algorithm, TrainState, state_shapes
 
@@ -137,6 +137,36 @@ def update_generator(
     return state, {"generator_loss": value, **norms}
 
 
+def information(
+    mixture: GaussianMixture,
+    y: Int[Array, " B"],
+    z: Float[Array, "B J"],
+    mean: Float[Array, "B J"],
+    log_var: Float[Array, "B J"],
+    log_memberships: Float[Array, "B K"],
+    found: Float[Array, "B K"],
+) -> Metrics:
+    """Bounds of what generated images tell of their latents, in nats; they train nothing.
+
+    information = h(z | y) + H(y) - L_q - L_c <= I(x~; z, y), information_of_y = H(y) + E log q(y | mean) <= I(x~; y),
+    which is at most log K; round_trip_accuracy is how often y is the likeliest component at the encoder's mean.
+
+    Args:
+      log_memberships, found: of Eq. 9 at z and at `mean`.
+
+    References:
+      Barber and Agakov. The IM Algorithm: a variational approach to information maximization. NeurIPS 2003.
+    """
+    entropy = -losses.prior_negative_entropy(mixture, dimension_weight=1.0)
+    entropy_of_y = -jnp.sum(jnp.exp(mixture.log_weights) * mixture.log_weights)
+    nll = jnp.mean(losses.gaussian_nll(z, mean, log_var))
+    return {
+        "information": entropy - nll - jnp.mean(losses.membership_cross_entropy(y, log_memberships)),
+        "information_of_y": entropy_of_y - jnp.mean(losses.membership_cross_entropy(y, found)),
+        "round_trip_accuracy": jnp.mean(jnp.argmax(found, axis=-1) == y),
+    }
+
+
 def update_prior(
     algorithm: Algorithm,
     state: TrainState,
@@ -149,8 +179,11 @@ def update_prior(
     prior = algorithm.model.prior
 
     def loss(theta_c):
-        z = prior.sampling_mixture(theta_c["prior"]).sample(y, eps)
-        log_memberships = losses.log_membership(z, prior.membership_mixture(theta_c["prior"]))
+        mixture, membership_mixture = (
+            kind(theta_c["prior"]) for kind in (prior.sampling_mixture, prior.membership_mixture)
+        )
+        z = mixture.sample(y, eps)
+        log_memberships = losses.log_membership(z, membership_mixture)
         cross_entropy = jnp.mean(losses.membership_cross_entropy(y, log_memberships))
         negative_entropy = losses.prior_negative_entropy(prior.entropy_mixture(theta_c["prior"]))
         value = cross_entropy + algorithm.prior_weight * negative_entropy
@@ -161,6 +194,9 @@ def update_prior(
             "membership_cross_entropy": cross_entropy,
             "prior_negative_entropy": negative_entropy,
             "prior_accuracy": jnp.mean(jnp.argmax(log_memberships, axis=-1) == y),
+            **information(
+                mixture, y, z, mean, log_var, log_memberships, losses.log_membership(mean, membership_mixture)
+            ),
         }
 
     gradients, metrics = jax.grad(loss, has_aux=True)({"prior": state.params["prior"]})
@@ -232,7 +268,10 @@ def train_iteration(
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}
 
 
-PRIOR_METRICS = ("membership_cross_entropy", "prior_negative_entropy", "prior_accuracy", "gradient_norm_prior")
+PRIOR_METRICS = (
+    *("membership_cross_entropy", "prior_negative_entropy", "prior_accuracy", "gradient_norm_prior"),
+    *("information", "information_of_y", "round_trip_accuracy"),
+)
 
 
 def summarize(algorithm: Algorithm, trace: dict[str, Metrics]) -> Metrics:

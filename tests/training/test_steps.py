@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mpcc_jax import losses
 from mpcc_jax.data.loader import DeviceLoader, epoch_order, gather, to_batch
-from mpcc_jax.prior import draw_latents
+from mpcc_jax.prior import GaussianMixture, draw_latents
 from mpcc_jax.training.state import assemble_state, build_algorithm, init_state
 from mpcc_jax.training.steps import (
     PRIOR_METRICS,
     Noise,
     compile_train_iterations,
     draw_noise,
+    information,
     summarize,
     train_iteration,
     update_discriminator,
@@ -257,3 +259,33 @@ def test_initial_state(algorithm):
     assert set(state.optimizers) == {"discriminator", "generator", "prior_generator", "encoder", "prior"}
     jax.tree.map(np.testing.assert_array_equal, state.ema["params"], state.params["generator"])
     np.testing.assert_allclose(np.std(state.params["generator"]["linear"]["kernel"]), 0.02, rtol=0.15)
+
+
+def test_information_is_tight_for_the_exact_encoder():
+    """x = a z + noise of two far components: I(x; z, y) = log K + 1/2 log(1 + (a sigma / tau)^2) for each dimension."""
+    rng, (a, sigma, tau) = np.random.default_rng(0), (0.8, 1.5, 0.7)
+    means = jnp.array([[-40.0, 0.0], [40.0, 0.0]])
+    mixture = GaussianMixture(jnp.log(jnp.full(2, 0.5)), means, jnp.full((2, 2), 2 * jnp.log(sigma)))
+    y = np.repeat([0, 1], 20_000)
+    z = np.asarray(means)[y] + sigma * rng.normal(size=(len(y), 2))
+    x = a * z + tau * rng.normal(size=z.shape)
+    variance = 1 / (sigma**-2 + (a / tau) ** 2)
+    mean = variance * (np.asarray(means)[y] / sigma**2 + a * x / tau**2)
+    z, mean = (jnp.asarray(values, jnp.float32) for values in (z, mean))
+    memberships = [losses.log_membership(latents, mixture) for latents in (z, mean)]
+    found = information(mixture, jnp.asarray(y), z, mean, jnp.full_like(z, np.log(variance)), *memberships)
+    expected = np.log(2) + np.log(1 + (a * sigma / tau) ** 2)
+    np.testing.assert_allclose(found["information"], expected, atol=0.02)
+    np.testing.assert_allclose(found["information_of_y"], np.log(2), atol=1e-5)
+    assert found["round_trip_accuracy"] == 1
+
+
+def test_an_encoder_that_knows_nothing_has_no_information():
+    """q(z | x) = p(z) of one component, and y at random: both bounds are zero."""
+    rng = np.random.default_rng(0)
+    mixture = GaussianMixture(jnp.log(jnp.full(2, 0.5)), jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+    z, mean = jnp.asarray(rng.normal(size=(50_000, 3)), jnp.float32), jnp.zeros((50_000, 3))
+    memberships = [losses.log_membership(latents, mixture) for latents in (z, mean)]
+    found = information(mixture, jnp.asarray(rng.integers(0, 2, 50_000)), z, mean, mean, *memberships)
+    np.testing.assert_allclose([found["information"], found["information_of_y"]], 0, atol=0.02)
+    np.testing.assert_allclose(found["round_trip_accuracy"], 0.5, atol=0.02)
