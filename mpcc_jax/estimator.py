@@ -26,6 +26,7 @@ from mpcc_jax.data.feature_rows import choose_image_shape, draw_rows
 from mpcc_jax.data.images import fit_float_array
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError, DataError, InputError
+from mpcc_jax.evaluation.selection import choose_run, compare_runs
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.trained_model import TrainedModel, Weights
 from mpcc_jax.training.loop import check_finite, iterate
@@ -145,6 +146,8 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
       learning_rate: eta.
       prior_learning_rate: eta_p.
       variant: "paper", "released" or "extended".
+      n_init: trainings from seed, seed + 1, ..., of which the best without labels is kept
+        (`mpcc_jax.evaluation.selection`); each takes its time.
       image_shape: (H, W) or (H, W, C) of a row; None is square and gray.
       pad_features: whether rows that fill no square are laid on the smallest that holds them, the rest being the lowest
         value. Of little use for features that are not pixels: the networks see neighbours where there are none.
@@ -179,6 +182,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         learning_rate: float = 4e-4,
         prior_learning_rate: float = 3.2e-3,
         variant: str = "paper",
+        n_init: int = 1,
         image_shape: tuple[int, ...] | None = None,
         pad_features: bool = False,
         config: Mapping[str, Any] | None = None,
@@ -196,6 +200,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         self.learning_rate = learning_rate
         self.prior_learning_rate = prior_learning_rate
         self.variant = variant
+        self.n_init = n_init
         self.image_shape = image_shape
         self.pad_features = pad_features
         self.config = config
@@ -219,6 +224,8 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         return self
 
     def _fit(self, X: Any) -> None:
+        if isinstance(self.n_init, bool) or not isinstance(self.n_init, numbers.Integral) or self.n_init < 1:
+            raise ConfigError(f"n_init is {self.n_init!r}; allowed: a whole number, at least 1.")
         rows, shape = self._check_rows(X, reset=True)
         if self.image_shape is not None and np.ndim(self.image_shape) != 1:
             raise InputError(f"image_shape is {self.image_shape!r}; allowed: (H, W), or (H, W, C) with C 1 or 3.")
@@ -240,12 +247,18 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         images = draw_rows(rows, self.pixel_range_, self.image_shape_)
         dataset = from_arrays(images, resolution=config.data.resolution, name="X")
         _check(validate_dataset, self.config or {}, config, dataset)
-        config.seed = _draw_seed(self.random_state)
-        self._weights = jax.tree.map(np.asarray, self._train(config, dataset.images))
-        self._settings, self._n_features_out = config.to_dict(), config.model.latent_dim
-        self.n_iter_ = config.training.iterations
-        self._model = self._build_model()
-        self.labels_ = self._model.predict(dataset.images)
+        first, starts = _draw_seed(self.random_state), []
+        self.n_iter_, self._n_features_out = config.training.iterations, config.model.latent_dim
+        for seed in range(first, first + self.n_init):
+            config.seed = seed
+            self._weights = jax.tree.map(np.asarray, self._train(config, dataset.images))
+            self._settings = config.to_dict()
+            self._model = self._build_model()
+            starts.append((self._model, self._weights, self._settings, self._model.encode(dataset.images)))
+        scores = compare_runs([encoding for *_, encoding in starts])
+        self._model, self._weights, self._settings, encoding = starts[choose_run(scores)]
+        self.selection_ = [{"seed": first + index, **entry} for index, entry in enumerate(scores)]
+        self.labels_ = encoding.log_membership.argmax(axis=-1)
 
     def predict(self, X: Any) -> np.ndarray:
         """Clusters images or rows: argmax_k q(y = k given z) at the encoder's mean (Eq. 9), [N]."""

@@ -75,6 +75,13 @@ def _describe_seeds(results: dict[str, Any]) -> dict[str, str]:
         if name in mean:
             values = ", ".join(f"{scores[name]:.4g}" for scores in members)
             facts[text] = f"{mean[name]:.4f} ± {sd[name]:.4f}  ({values})"
+    if "selected_seed" in results:
+        chosen = next(scores for scores in members if scores["seed"] == results["selected_seed"])
+        facts["selected without labels"] = f"seed {chosen['seed']}" + (
+            f", accuracy {chosen['accuracy_many_to_one']:.4f} (of {len(members)} runs)"
+            if "accuracy_many_to_one" in chosen
+            else f" of {len(members)}"
+        )
     return facts
 
 

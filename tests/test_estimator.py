@@ -237,3 +237,18 @@ def test_an_estimator_that_is_not_fitted_says_so():
         MPCC().predict(DIGITS.data)
     with pytest.raises(NotFittedError):
         MPCC().sample()
+
+
+def test_several_starts_keep_the_one_that_selection_chooses():
+    several = tiny(n_init=2, random_state=1).fit(DIGITS.data)
+    assert [entry["seed"] for entry in several.selection_] == [1, 2]
+    chosen = max(several.selection_, key=lambda entry: (entry["rank"], entry["silhouette"]))["seed"]
+    alone = tiny(random_state=chosen).fit(DIGITS.data)
+    np.testing.assert_array_equal(several.labels_, alone.labels_)
+    np.testing.assert_array_equal(several.transform(DIGITS.data), alone.transform(DIGITS.data))
+
+
+@pytest.mark.parametrize("n_init", [0, True, 1.5])
+def test_a_wrong_number_of_starts_is_refused(n_init):
+    with pytest.raises(ConfigError, match=r"n_init is .*; allowed: a whole number, at least 1"):
+        tiny(n_init=n_init).fit(DIGITS.data)

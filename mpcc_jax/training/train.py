@@ -24,6 +24,7 @@ from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_boun
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
+from mpcc_jax.evaluation.selection import choose_run, compare_runs
 from mpcc_jax.printing import MEASURED_CALLS, Display, TrainingProgress
 from mpcc_jax.report.sheets import draw_pictures, save_contact_sheet
 from mpcc_jax.trained_model import TrainedModel
@@ -392,7 +393,7 @@ def _score(run: Run, state: TrainState, iteration: int, log: RunLog | None, prog
 
 def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | None:
     """Scores and draws every seed, and writes the results; on the first process."""
-    config, dataset, scored = run.config, run.dataset, []
+    config, dataset, scored, encodings = run.config, run.dataset, [], []
     facts = {
         "iterations": config.training.iterations,
         "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
@@ -409,6 +410,7 @@ def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | Non
         folder.mkdir(exist_ok=True)
         evaluation = evaluate(trained, dataset, run.chosen)
         draw_pictures(trained, sample, evaluation.clusters, dataset.class_names, folder)
+        encodings.append(evaluation.encoding)
         scored.append({**describe(trained), **facts, **evaluation.scores})
         write_json(folder / "results.json", scored[-1])
     if not scored:
@@ -419,6 +421,9 @@ def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | Non
         members = [{name: value for name, value in scores.items() if name not in facts} for scores in short]
         results = {"seed": config.seed, "variant": config.variant, **facts, "num_seeds": len(scored)}
         results |= {"members": members, **over_seeds(members)}
+        # Without labels: see `compare_runs`.
+        results["selection"] = compare_runs(encodings)
+        results["selected_seed"] = members[choose_run(results["selection"])]["seed"]
         write_json(run.workdir / "results.json", results)
     run.display.conclude(results, len(dataset.images), run.workdir)
     return results
