@@ -1,15 +1,18 @@
-"""What classical methods make of the same images: k-means, Gaussian mixtures and spectral clustering of scikit-learn.
+"""What other methods make of the same images: k-means, mixtures, spectral and Ward clustering, and UMAP before them.
 
 python -m reproduce.baselines --datasets=digits,mnist [--resolution=16] [--seeds=5] [--data_dir=DIR] [--out=results]
 
 Data, split, resolution and scores are those of our runs, K the number of classes. Labels score and do nothing else.
+UMAP needs requirements-baselines.txt; without it those methods are left out, with a line.
 Every fit is written to OUT/baselines/DATASET_RESOLUTION.json as soon as it is done; what is there is not fitted again.
 OMP_NUM_THREADS says how many threads scikit-learn may use.
 """
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 import re
@@ -18,15 +21,16 @@ import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from jaxtyping import Float, Int, UInt8
 from sklearn.base import ClusterMixin
-from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 from threadpoolctl import threadpool_info
 
 from mpcc_jax.config import default_config, validate
@@ -39,7 +43,40 @@ from reproduce.runs import processor_name, read_json
 
 RESOLUTIONS = {"digits": 8}  # as in configs/; all other experiments have the default's
 MAX_COMPONENTS = 50
+MOST_PAIRED = 10_000
 VARIANCE = 0.95
+
+
+class Ward(ClusterMixin):
+    """Ward linkage; of many images on the graph of ten nearest neighbours, as all pairs would not fit into memory."""
+
+    def __init__(self, num_clusters: int, random_state: int):
+        """The seed is not used: nothing is drawn."""
+        self.num_clusters = num_clusters
+
+    def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
+        """Clusters rows."""
+        few = len(features) <= MOST_PAIRED
+        graph = None if few else functools.partial(kneighbors_graph, n_neighbors=10, include_self=False)
+        return AgglomerativeClustering(self.num_clusters, linkage="ward", connectivity=graph).fit_predict(features)
+
+
+class Embedded(ClusterMixin):
+    """UMAP, then a Gaussian mixture, or HDBSCAN, which finds a number of clusters of its own and leaves out noise."""
+
+    def __init__(self, num_clusters: int, random_state: int, by: str, **settings: Any):
+        """`settings` are UMAP's."""
+        self.num_clusters, self.seed, self.by, self.settings = num_clusters, random_state, by, settings
+
+    def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
+        """Clusters rows; noise is -1."""
+        from umap import UMAP
+
+        embedding = UMAP(random_state=self.seed, n_jobs=1, **self.settings).fit_transform(features)
+        if self.by == "mixture":
+            return GaussianMixture(self.num_clusters, n_init=5, random_state=self.seed).fit_predict(embedding)
+        # 500 of 70 000, as in UMAP's documentation.
+        return HDBSCAN(min_cluster_size=max(5, len(features) // 140), min_samples=10).fit_predict(embedding)
 
 
 class Method(NamedTuple):
@@ -61,6 +98,7 @@ class Method(NamedTuple):
 _KMEANS = {"n_init": 10, "max_iter": 1000}
 _MIXTURE = {"n_init": 1, "init_params": "kmeans", "max_iter": 1000}
 _SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": 10, "n_init": 10}
+_UMAP = {"n_neighbors": 30, "min_dist": 0.0, "n_components": 2}  # as UMAP's documentation advises for clustering
 METHODS = {
     "kmeans_pixels": Method("k-means, pixels", KMeans, _KMEANS),
     "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, reduced=True),
@@ -73,6 +111,9 @@ METHODS = {
         {"covariance_type": "diag", **_MIXTURE},
         reduced=True,
     ),
+    "ward": Method("Ward linkage, pixels", Ward, {}),
+    "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
+    "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
     "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),
 }
 
@@ -120,6 +161,7 @@ def measure(
         "seed": seed,
         "count": len(images),
         "scores": clustering_scores(labels, clusters),
+        "clusters": len(np.unique(clusters)),
         "seconds": time.perf_counter() - started,
         "processor_seconds": time.process_time() - processor_started,
         "warnings": sorted({f"{warning.category.__name__}: {warning.message}" for warning in caught}),
@@ -132,21 +174,33 @@ def baselines_path(out: Path, name: str, resolution: int) -> Path:
     return out / "baselines" / f"{name}.json"
 
 
+def available_methods() -> list[str]:
+    """Lists the methods whose packages are installed, and prints what is left out."""
+    if importlib.util.find_spec("umap") is not None:
+        return list(METHODS)
+    without = [name for name, method in METHODS.items() if method.estimator is not Embedded]
+    if len(without) < len(METHODS):
+        print("without UMAP, which is not installed: python -m pip install -r requirements-baselines.txt")
+    return without
+
+
 def fit_missing(dataset: Dataset, path: Path, seeds: Iterable[int]) -> list[dict]:
     """Fits all methods that have no record, writes each record at once, and returns all of this data."""
     if dataset.labels is None:
         raise DataError(f"{dataset.name!r} has no labels, so there is nothing to score clusters against.")
     facts, records = dataset.facts(), read_json(path) or []
     data = {name: facts[name] for name in ("name", "version", "split", "count", "shape", "range")}
+    packages = ["scikit-learn", "numpy", "scipy", *(["umap-learn"] if importlib.util.find_spec("umap") else [])]
     threads = max(pool["num_threads"] for pool in threadpool_info())
     provenance = {
         "data": data,
         "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "threads": threads},
-        "versions": {name: importlib.metadata.version(name) for name in ("scikit-learn", "numpy", "scipy")},
+        "versions": {name: importlib.metadata.version(name) for name in packages},
         "date": datetime.date.today().isoformat(),
     }
     finished = {(record["method"], record["seed"]) for record in records if record["data"] == data}
-    for name, seed in itertools.product(METHODS, seeds):
+    methods = available_methods()
+    for name, seed in itertools.product(methods, seeds):
         if (name, seed) in finished:
             continue
         record = measure(name, np.asarray(dataset.images), dataset.labels, len(np.unique(dataset.labels)), seed)
