@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from scipy import stats
 
@@ -101,3 +103,18 @@ def test_runs_say_where_they_were_trained(tmp_path, options):
         "| Small | paper | 0, 1 | 80.00, 90.00 | 1.00, not known | 4 | float32 | a CPU; a \\| b | abc1234 | jax 0.10.2 "
         "| 2026-01-02 | 1797 of 1797 images |"
     ) in write_table(make_table(row), options).read_text()
+
+
+def test_reliability_of_an_arm(tmp_path, options):
+    row = make_row(tmp_path)
+    table = make_table(row, name="extended", arms=("paper", "extended"), shown=("paper", "extended"))
+    write_records(row, "paper", options, (0.8, 0.9, 0.7))
+    write_records(row, "extended", options, (0.95, 0.92, 0.89))
+    text = write_table(table, options).read_text()
+    assert "| paper | 3 | 80.00 ± 10.00 | 80.00 | 70.00 | 0 of 3 |" in text
+    line = next(line for line in text.splitlines() if line.startswith("| extended | 3 | 92.00 ± 3.00 | 92.00 | 89.00"))
+    low, high = (
+        float(bound.replace("\u2212", "-")) for bound in re.search(r"\+12.00 \((\S+) to (\S+)\)", line).groups()
+    )
+    assert 0 < low < 12 < high < 25
+    assert "| extended | 2 | 89.00 |" in text
