@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mpcc_jax.compilation import check_precision
-from mpcc_jax.config import default_config, flatten, validate
+from mpcc_jax.config import MAX_SEED, default_config, flatten, validate
 from mpcc_jax.config import validate_data as validate_dataset
 from mpcc_jax.data import from_arrays
 from mpcc_jax.data.dataset import add_channels
@@ -159,6 +159,7 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
 
     Attributes:
       labels_: clusters of the training X, integers in [0, K), [N].
+      selection_: of every start, by name: seed, silhouette, agreement, confidence, rank.
       model_: the `mpcc_jax.TrainedModel`: reconstructs, generates, interpolates.
       n_iter_: finished iterations.
       n_features_in_: features of a row, H * W * C of images.
@@ -248,6 +249,8 @@ class MPCC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Base
         dataset = from_arrays(images, resolution=config.data.resolution, name="X")
         _check(validate_dataset, self.config or {}, config, dataset)
         first, starts = _draw_seed(self.random_state), []
+        if first + self.n_init - 1 > MAX_SEED:
+            raise ConfigError(f"n_init is {self.n_init}; allowed: seeds up to {MAX_SEED}, and the first is {first}.")
         self.n_iter_, self._n_features_out = config.training.iterations, config.model.latent_dim
         for seed in range(first, first + self.n_init):
             config.seed = seed

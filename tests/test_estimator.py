@@ -248,6 +248,11 @@ def test_several_starts_keep_the_one_that_selection_chooses():
     np.testing.assert_array_equal(several.transform(DIGITS.data), alone.transform(DIGITS.data))
 
 
+def test_seeds_of_the_starts_do_not_wrap():
+    with pytest.raises(ConfigError, match="n_init is 2; allowed: seeds up to 4294967295, and the first is 4294967295"):
+        tiny(n_init=2, random_state=2**32 - 1).fit(DIGITS.data)
+
+
 @pytest.mark.parametrize("n_init", [0, True, 1.5])
 def test_a_wrong_number_of_starts_is_refused(n_init):
     with pytest.raises(ConfigError, match=r"n_init is .*; allowed: a whole number, at least 1"):

@@ -177,6 +177,8 @@ def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
     results = train(config, two, dataset, display=display)
     assert [scores["seed"] for scores in results["members"]] == [5, 6]
     accuracies = [scores["accuracy_many_to_one"] for scores in results["members"]]
+    ranks = [entry["rank"] for entry in results["selection"]]
+    assert ranks[results["selected_seed"] - 5] == max(ranks)
     assert results["mean"]["accuracy_many_to_one"] == pytest.approx(np.mean(accuracies))
     assert results["sd"]["accuracy_many_to_one"] == pytest.approx(np.std(accuracies, ddof=1))
     assert results["best_checkpoint"] in (2, 4)
