@@ -10,7 +10,13 @@ import numpy as np
 
 from tests.processes import TINY, finish, launch, read_checkpoint, start
 
-SETTINGS = {**TINY, "training.iterations": 40, "checkpoints.every": 10, "checkpoints.keep_last": 2}
+SETTINGS = {
+    **TINY,
+    "training.iterations": 40,
+    "checkpoints.every": 10,
+    "checkpoints.keep_last": 2,
+    "variant": "extended",
+}
 OVERRIDES = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
 
 

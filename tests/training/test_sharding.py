@@ -12,7 +12,7 @@ from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.sharding import make_layout, on_one_device, select_seed
-from mpcc_jax.training.state import abstract_state, assemble_state
+from mpcc_jax.training.state import abstract_state, assemble_state, build_algorithm
 from mpcc_jax.training.steps import compile_train_iterations
 from tests.conftest import SMALL_IMAGES, assert_trees_close, layout_of, random_variables, tiny_algorithm, tiny_config
 
@@ -22,7 +22,9 @@ PROGRAMS = {}
 @functools.cache
 def train_in_double(layout, seeds=(0,)):
     """Two iterations in float64, so that rounding cannot grow into the +-lr steps of Adam with beta1 = 0."""
-    algorithm = tiny_algorithm()
+    config = tiny_config()
+    config.augmentation.update({"probability": 0.5, "rotation": 10.0})
+    algorithm = build_algorithm(config, 1)
     with jax.enable_x64(True):
         state = assemble_state(algorithm, *random_variables(algorithm.model, np.float64))
         shardings = layout.state(state)
