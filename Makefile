@@ -4,13 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
-VARIANT ?= extended
 PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-lowest test-newest test-faults lint docs benchmark clean
 
 demo: $(VENV)/installed
-	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED) --config.variant=$(VARIANT)
+	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
 	$(BIN)/python $(PYTEST)
