@@ -38,10 +38,12 @@ gc.set_threshold(1_000_000, 20, 20)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR
-# take half of the compiling that is left; a newer jaxlib may not know the flag, and would end the process.
+# take half of the compiling that is left. On a busy machine the four devices may wait long for each other. A newer jaxlib
+# may not know the flags, and would end the process.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_collective_call_terminate_timeout_seconds=600"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
