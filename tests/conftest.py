@@ -38,7 +38,7 @@ gc.set_threshold(1_000_000, 20, 20)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile much and run little: LLVM's expensive passes off, XLA's own rewrites stay on. Kernels by way of MLIR
-# take half of the compiling that is left. On a busy machine the four devices may wait long for each other. A newer jaxlib
+# take half of the compiling that is left, and on a busy machine devices may wait long for each other. A newer jaxlib
 # may not know the flags, and would end the process.
 jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):
