@@ -128,7 +128,7 @@ def test_seeds_do_not_wrap():
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("variant", "papper", "'paper', 'released'"),
+        ("variant", "papper", "'paper', 'released', 'extended'"),
         ("seed", 2**32, "a whole number from 0 to 4294967295"),
         ("seed", -1, "a whole number from 0 to 4294967295"),
         ("data.omniglot.seed", 2**32 + 5, "a whole number from 0 to 4294967295"),

@@ -75,7 +75,7 @@ def test_names_of_configurations(capsys):
         ("tiny --config.training.iteratons=3", "the configuration has no field 'iteratons'"),
         ("tiny --config.seed=x", "--config.seed=x: invalid literal for int()"),
         ("tiny --config.seed", "Missing value for flag --config.seed"),
-        ("tiny --config.variant=papper", "config.variant is 'papper'; allowed: 'paper', 'released'."),
+        ("tiny --config.variant=papper", "config.variant is 'papper'; allowed: 'paper', 'released', 'extended'."),
         ("configs/tinny.py", "the configuration 'configs/tinny.py' is not a file"),
         ("broken", "configs/broken.py is not a configuration that works (KeyError: 'missing')"),
         ("empty", "configs/empty.py has no function get_config; allowed: a file with"),
