@@ -172,16 +172,7 @@ def _bootstrap_difference(values: list[float], others: list[float]) -> str:
 def render_reliability(table: Table, records: Records) -> list[str]:
     """Renders how good an arm is and how sure one can be of it: a table for each data set, and every seed."""
     text, scores = [BOOTSTRAP_NOTE], {name: heading for name, heading in CLUSTERING.items() if name != ACCURACY[0]}
-    headings = [
-        "arm",
-        "seeds",
-        ACCURACY_HEADING,
-        "median",
-        "lowest",
-        "share above 90 %",
-        *scores.values(),
-        "difference",
-    ]
+    headings = ["arm", "seeds", ACCURACY_HEADING, "median", "lowest", "share above 90 %", *scores.values()]
     for row in table.rows:
         lines, seeds, base = [], [], values_of(records[row.name, table.arms[0]], *ACCURACY)
         for arm in table.shown:
@@ -195,7 +186,7 @@ def render_reliability(table: Table, records: Records) -> list[str]:
             low = f"{min(values):.2f}"
             lines.append([arm, len(values), spread(values), f"{np.median(values):.2f}", low, share, *others, gap])
             seeds += [[arm, record["seed"], *_study_cells([record])] for record in members]
-        text += ["", f"## {row.label}", "", *render(headings, lines)]
+        text += ["", f"## {row.label}", "", *render([*headings, "difference"], lines)]
         text += ["", "Every seed:", "", *render(["arm", "seed", *(name for name, *_ in STUDY.values())], seeds)]
     return text
 

@@ -26,6 +26,7 @@ from reproduce.runs import Options, plan_runs
 from reproduce.tables import SCALES, TABLES, configure
 
 COLUMNS = ("all", "chosen", "best", "consensus")
+HEADINGS = [*("arm", "groups", "one run", "chosen", "best by labels", "consensus"), "lowest chosen", "each chosen"]
 
 
 def score_group(encodings: list, labels: Int[np.ndarray, " N"], num_clusters: int) -> dict[str, list[float]]:
@@ -71,17 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
                 cells = [spread(columns[name]) for name in COLUMNS]
                 each = ", ".join(f"{value:.2f}" for value in columns["chosen"])
                 lines.append([arm, len(groups), *cells, f"{min(columns['chosen']):.2f}", each])
-            headings = [
-                "arm",
-                "groups",
-                "one run",
-                "chosen",
-                "best by labels",
-                "consensus",
-                "lowest chosen",
-                "each chosen",
-            ]
-            text += [f"## {row.label}", "", "Accuracy (Eq. 11), %:", "", *render(headings, lines), ""]
+            text += [f"## {row.label}", "", "Accuracy (Eq. 11), %:", "", *render(HEADINGS, lines), ""]
         path = prepare_workdir(given.out) / f"selection_{given.scale}.md"
         path.write_text("\n".join(text))
         print(f"written: {path}")

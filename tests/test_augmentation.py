@@ -129,7 +129,7 @@ def test_draws_depend_on_key_iteration_and_phase():
 
 @pytest.mark.parametrize("where", ["discriminator", "encoder"])
 def test_it_changes_the_networks_that_see_it(where, algorithm, state):
-    """With D steps of plain images the discriminator is bit for bit the same, with T not; the encoder likewise."""
+    """The first D step is bit for bit that without T unless T is before D; the encoder step differs either way."""
     config = tiny_config()
     config.augmentation.update({"probability": 1.0, "rotation": 20.0, "where": where})
     chosen = build_algorithm(config, 1)

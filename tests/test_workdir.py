@@ -7,7 +7,7 @@ import pytest
 
 from mpcc_jax.errors import ConfigError, WorkdirError
 from mpcc_jax.training.logging import open_log
-from mpcc_jax.workdir import check_same_run, lock_workdir, prepare_workdir, write_json
+from mpcc_jax.workdir import check_same_run, lock_workdir, prepare_workdir, read_run, write_json
 from tests.conftest import tiny_config
 
 
@@ -132,3 +132,21 @@ def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path):
     config.training.precision = "bfloat16"
     with pytest.raises(ConfigError, match="precision was 'float32' and is 'bfloat16'"):
         check_same_run(tmp_path, config, override=False)
+
+
+def test_a_removed_field_counts_only_where_it_did_something(tmp_path):
+    config = tiny_config()
+    older = json.loads(config.to_json_best_effort())
+    older["data"] |= {"crop_padding": 0, "flip": False}
+    older["speed"]["grouped_spectral_norms"] = True
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    write_json(tmp_path / "config.json", older)
+    write_json(tmp_path / "data.json", {})
+    check_same_run(tmp_path, config, override=False)
+    assert read_run(tmp_path)[0].to_dict() == config.to_dict()
+    older["data"]["crop_padding"] = 4
+    write_json(tmp_path / "config.json", older)
+    with pytest.raises(ConfigError, match="crop_padding was 4 and is None"):
+        check_same_run(tmp_path, config, override=False)
+    with pytest.raises(ConfigError, match="not of this version"):
+        read_run(tmp_path)

@@ -65,19 +65,11 @@ def build_algorithm(config: ConfigDict, image_channels: int, axis_name: str | No
     settings = {
         name: settings[name]
         for name in (
-            "variant",
-            "conventions",
-            "augmentation",
-            "data",
-            "model",
-            "prior",
-            "loss",
-            "training",
-            "speed",
-            "ema",
+            *("variant", "conventions", "augmentation", "data", "model"),
+            *("prior", "loss", "training", "speed", "ema"),
         )
     }
-    settings["data"] = {name: settings["data"][name] for name in ("resolution",)}
+    settings["data"] = {"resolution": settings["data"]["resolution"]}
     settings["training"] = {**settings["training"], "iterations": 1, "iterations_per_call": 1}
     return _build(json.dumps(settings, sort_keys=True), image_channels, axis_name)
 

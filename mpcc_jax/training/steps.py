@@ -51,21 +51,13 @@ def draw_noise(algorithm: Algorithm, key: Key[Array, ""], iteration: Int[Array, 
 
 def shard_noise(noise: Noise, layout: Layout) -> Noise:
     """Divides noise over devices like the batch that it makes; else every device would generate all of it."""
+    steps, alone = (None, "batch"), ("batch",)
+    axes = Noise(steps, alone, steps, Transforms(steps, alone, steps))
 
-    def divide(noise, *spec):
-        return jax.tree.map(lambda x: layout.constrain(x, *spec), noise)
+    def divide(spec, part):
+        return jax.tree.map(lambda x: layout.constrain(x, *spec), part)
 
-    discriminator, generator, encoder, transforms = noise
-    return Noise(
-        divide(discriminator, None, "batch"),
-        divide(generator, "batch"),
-        divide(encoder, None, "batch"),
-        Transforms(
-            divide(transforms.discriminator, None, "batch"),
-            divide(transforms.generator, "batch"),
-            divide(transforms.encoder, None, "batch"),
-        ),
-    )
+    return jax.tree.map(divide, axes, noise, is_leaf=lambda node: type(node) is tuple)
 
 
 def apply_gradients(

@@ -176,7 +176,8 @@ def test_mistakes_end_in_one_line(tmp_path, flag, message):
 
 def test_seeds_and_names_are_read():
     assert (parse_seeds("3"), parse_seeds("3,0,3"), parse_seeds("3,")) == ([0, 1, 2], [0, 3], [3])
-    for text in ("", "0", ",", "a,1", "-1", "1,,2"):
+    assert parse_seeds("10-12") == [10, 11, 12]
+    for text in ("", "0", ",", "a,1", "-1", "1,,2", "3-1"):
         with pytest.raises(InputError, match="--seeds is"):
             parse_seeds(text)
     assert choose("--rows", "b, a", ["a", "b", "c"]) == ["a", "b"], "in the order of the table"

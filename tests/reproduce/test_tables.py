@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mpcc_jax.config import resolve_conventions, settings_of
+from mpcc_jax.config import resolve_augmentation, resolve_conventions, settings_of
 from mpcc_jax.errors import InputError
 from mpcc_jax.variants import VARIANTS
 from reproduce.runs import differences
@@ -59,6 +59,13 @@ def test_an_arm_is_a_variant_or_one_convention_of_the_released_code():
     expected = [paper, released, *({**paper, field: released[field]} for field in paper)]
     configs = [configure(CLUSTERING[0], arm, "paper") for arm in STUDY]
     assert [dataclasses.asdict(resolve_conventions(config)) for config in configs] == expected
+
+
+def test_extended_is_augmented_and_as_long_as_paper_in_seconds():
+    extended, paper = (configure(CLUSTERING[0], arm, "cpu") for arm in ("extended", "paper"))
+    assert resolve_conventions(extended) == resolve_conventions(paper)
+    assert [resolve_augmentation(config)["probability"] for config in (extended, paper)] == [0.5, 0.0]
+    assert (extended.training.iterations, paper.training.iterations) == (5900, 6000)
 
 
 def test_precision_and_data_are_those_of_the_command_line():

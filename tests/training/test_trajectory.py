@@ -79,15 +79,14 @@ def check_metrics(trace, arrays, iteration, suffix, tolerance):
         np.testing.assert_allclose(scale * value, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_trajectory(dtype):
-    """With the exact rewrites that are on by default; in float64 with all of them."""
+@pytest.mark.parametrize(("dtype", "rewritten"), [(np.float32, True), (np.float64, True), (np.float64, False)])
+def test_trajectory(dtype, rewritten):
+    """With all exact rewrites, as by default, and without."""
     arrays, meta = golden_data.load(FILE)
     double = dtype == np.float64
     with jax.enable_x64(double):
         config = golden_data.released_config(meta)
-        if double:
-            config.speed.update(dict.fromkeys(config.speed, True))
+        config.speed.update(dict.fromkeys(config.speed, rewritten))
         algorithm = build_algorithm(config, meta["dataset_channel"])
         state = initial_state(algorithm, arrays, dtype)
         step = jax.jit(functools.partial(train_iteration, algorithm))
