@@ -218,7 +218,7 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         dataset,
         chosen,
         title=f"MPCC on {dataset.name}" + (f", seed {trained.seed}" if several else ""),
-        generation=results["generation"] if same else None,
+        generation=results.get("generation") if same else None,
         history=read_history(find_run(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,

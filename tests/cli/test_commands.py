@@ -178,6 +178,10 @@ def test_evaluate_and_report(run, capsys, monkeypatch):
     succeed("report", run)
     ((findings, folder),) = pages
     assert (folder, findings.title, findings.generation) == (run, "MPCC on npz:images", {"fid": 123.5})
+    del stored["generation"]  # as training writes it
+    (run / "results.json").write_text(json.dumps(stored))
+    succeed("report", run)
+    assert pages[-1][0].generation is None
 
 
 def test_scores_of_an_older_checkpoint_overwrite_nothing(tmp_path):
