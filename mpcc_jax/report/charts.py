@@ -98,7 +98,7 @@ PANELS = (
         {
             "probe_mean_confidence": "mean, real images",
             "prior_accuracy": "prior draws recognised",
-            "round_trip_accuracy": "generated images recognised",
+            "round_trip_accuracy": "round trip of y",
         },
     ),
     Panel(
