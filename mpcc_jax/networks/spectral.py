@@ -37,10 +37,11 @@ def spectral_norm(
     """
     constant = jax.lax.stop_gradient(matrix)
     for _ in range(num_iterations):
-        # Sums, not dots: on CPU they keep the released trajectory 20 times closer in float32.
+        # Sums, not dots: on CPU they keep the released trajectory 20 times closer in float32, and compile faster.
         v = _normalise(jnp.sum(constant * u[None, :], axis=1), epsilon)
-        u = _normalise(jnp.sum(constant * v[:, None], axis=0), epsilon)
-    sigma = jnp.matmul(jnp.matmul(v, matrix, precision="highest"), u, precision="highest")
+        product = jnp.sum(matrix * v[:, None], axis=0)
+        u = _normalise(jax.lax.stop_gradient(product), epsilon)
+    sigma = jnp.sum(product * u)
     return sigma, u
 
 
