@@ -35,10 +35,10 @@ class Augmentation(NamedTuple):
 
     probability: float = 0.0
     where: str = "both"
-    shift: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
+    shift: float = 0.125
+    rotation: float = 12.0
+    scale: float = 0.1
+    shear: float = 0.1
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0

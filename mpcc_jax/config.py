@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from mpcc_jax.augmentation import BORDERS, Augmentation
 from mpcc_jax.errors import ConfigError
-from mpcc_jax.variants import AUGMENTATIONS, CHOICES, VARIANTS, Conventions
+from mpcc_jax.variants import CHOICES, VARIANTS, WARM_STARTS, Conventions
 
 if TYPE_CHECKING:
     from mpcc_jax.data.dataset import Dataset
@@ -74,7 +74,7 @@ def default_config() -> ConfigDict:
         },
     }
 
-    # Of real and generated images, mpcc_jax.augmentation; None is the variant's, off but for "extended".
+    # Of real and generated images; None is the default of mpcc_jax.augmentation, where probability 0 is off.
     config.augmentation = {
         name: config_dict.placeholder(type(value)) for name, value in Augmentation._field_defaults.items()
     }
@@ -102,6 +102,10 @@ def default_config() -> ConfigDict:
         "beta2": 0.999,
         "epsilon": 1e-8,
         "conditional": False,  # labels used as y, with a projection discriminator (table 3 b)
+        # Share of the iterations, the first ones, that are conditional on the clusters of a cheap method; None is the
+        # variant's, 0 but for "extended".
+        "warm_start": config_dict.placeholder(float),
+        "warm_labels": "ward",  # or the path of a .npy file, an integer for each image in the order of the data
         "iterations_per_call": 10,
         # "float32", "tf32" (TensorFloat-32 products on GPUs), "bfloat16" (images and features between layers too), or
         # "float64", with JAX_ENABLE_X64=1.
@@ -174,9 +178,16 @@ def resolve_conventions(config: ConfigDict) -> Conventions:
 
 
 def resolve_augmentation(config: ConfigDict) -> dict[str, Any]:
-    """Returns the variant's augmentation with the fields of `config.augmentation` that are set."""
+    """Returns the fields of `Augmentation`, those that `config.augmentation` sets with its values."""
     overrides = {name: value for name, value in config.augmentation.items() if value is not None}
-    return {**Augmentation._field_defaults, **AUGMENTATIONS.get(config.variant, {}), **overrides}
+    return {**Augmentation._field_defaults, **overrides}
+
+
+def resolve_warm_start(config: ConfigDict) -> int:
+    """Returns how many iterations are conditional on the clusters of a cheap method."""
+    share = config.training.warm_start
+    share = WARM_STARTS.get(config.variant, 0.0) if share is None else share
+    return 0 if config.training.conditional else round(share * config.training.iterations)
 
 
 def _check(condition: bool, field: str, value: Any, allowed: str) -> None:
@@ -252,6 +263,10 @@ def validate(config: ConfigDict) -> None:
         _check_choice(field, values[field], choices)
     last = config.seed + config.num_seeds - 1
     _check(last <= MAX_SEED, "num_seeds", config.num_seeds, f"seeds up to {MAX_SEED}, and the last is {last}")
+    share = config.training.warm_start
+    _check(share is None or 0 <= share <= 1, "training.warm_start", share, "a share of the iterations from 0 to 1")
+    both = bool(share) and config.training.conditional
+    _check(not both, "training.warm_start", share, "0, because training.conditional uses the true labels")
     _validate_augmentation(config)
     _validate_latents(config, conventions)
     if config.checkpoints.best:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from mpcc_jax.config import resolve_warm_start
 from mpcc_jax.networks.discriminator import DiscriminatorHead, Trunk
 from mpcc_jax.networks.encoder import EncoderHead
 from mpcc_jax.networks.generator import Generator
@@ -106,7 +107,7 @@ def build_model(
         trunk=Trunk(**network),
         discriminator=DiscriminatorHead(
             num_components=settings.num_clusters,
-            projection=config.training.conditional,
+            projection=config.training.conditional or resolve_warm_start(config) > 0,
             dense=dense,
             embed=_partial(SpectralEmbed, **spectral),
             **network,
@@ -130,7 +131,7 @@ def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
     variables = {"generator": model.generator.lazy_init(keys["generator"], z, y, True)}
     variables["trunk"] = model.trunk.lazy_init(keys["trunk"], images, True)
     features = jax.eval_shape(lambda: model.trunk.apply(variables["trunk"], jnp.zeros(images.shape, dtype), False))
-    variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, True)
+    variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, 1.0, True)
     variables["encoder"] = model.encoder.lazy_init(keys["encoder"], features, True)
     if not model.share_blocks:
         variables["encoder_trunk"] = model.trunk.lazy_init(keys["encoder_trunk"], images, True)
@@ -170,10 +171,16 @@ def discriminate(
     y: Int[ArrayLike, " B"] | None,
     *,
     train: bool,
+    projection: Float[ArrayLike, ""] = 1.0,
 ) -> tuple[Float[Array, " B"], Buffers]:
-    """Scores images in [-1, 1]; only the projection reads y, components or labels. `train` advances the buffers."""
+    """Scores images in [-1, 1]; `train` advances the buffers.
+
+    Args:
+      y: components or labels; only the projection reads them.
+      projection: its weight.
+    """
     features, buffers = _apply(model, model.trunk, "trunk", params, buffers, images, train=train)
-    return _apply(model, model.discriminator, "discriminator", params, buffers, features, y, train=train)
+    return _apply(model, model.discriminator, "discriminator", params, buffers, features, y, projection, train=train)
 
 
 def encode(

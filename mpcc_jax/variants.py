@@ -53,18 +53,8 @@ VARIANTS = {
 
 VARIANTS["extended"] = VARIANTS["paper"]
 
-# Fields of `config.augmentation` that a variant sets.
-AUGMENTATIONS = {
-    "extended": {
-        "probability": 0.5,
-        "where": "both",
-        "shift": 0.125,
-        "rotation": 12.0,
-        "scale": 0.1,
-        "shear": 0.1,
-        "border": "black",
-    }
-}
+# `config.training.warm_start` where it is not set.
+WARM_STARTS = {"extended": 0.25}
 
 CHOICES = {
     "upsampling": ("bilinear", "nearest"),

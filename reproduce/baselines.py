@@ -10,7 +10,6 @@ OMP_NUM_THREADS says how many threads scikit-learn may use.
 
 import argparse
 import datetime
-import functools
 import importlib.metadata
 import importlib.util
 import itertools
@@ -27,14 +26,14 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float, Int, UInt8
 from sklearn.base import ClusterMixin
-from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
+from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import kneighbors_graph
 from threadpoolctl import threadpool_info
 
 from mpcc_jax.config import default_config, validate
 from mpcc_jax.data import Dataset, load_dataset
+from mpcc_jax.data.warm_labels import ward
 from mpcc_jax.errors import DataError, InputError, MPCCError
 from mpcc_jax.evaluation.scores import clustering_scores
 from mpcc_jax.workdir import prepare_workdir, write_json
@@ -43,7 +42,6 @@ from reproduce.runs import processor_name, read_json
 
 RESOLUTIONS = {"digits": 8}  # as in configs/; all other experiments have the default's
 MAX_COMPONENTS = 50
-MOST_PAIRED = 10_000
 VARIANCE = 0.95
 
 
@@ -56,9 +54,7 @@ class Ward(ClusterMixin):
 
     def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
         """Clusters rows."""
-        few = len(features) <= MOST_PAIRED
-        graph = None if few else functools.partial(kneighbors_graph, n_neighbors=10, include_self=False)
-        return AgglomerativeClustering(self.num_clusters, linkage="ward", connectivity=graph).fit_predict(features)
+        return ward(features, self.num_clusters)
 
 
 class Embedded(ClusterMixin):

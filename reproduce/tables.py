@@ -14,11 +14,11 @@ from mpcc_jax.variants import VARIANTS, Conventions
 
 # What is compared: the paper and the released code, and the paper's with one convention of the released code.
 STUDY = ("paper", "released", *(f"paper+{field.name}" for field in dataclasses.fields(Conventions)))
-BEYOND = ("paper", "extended")
-ARMS = (*STUDY, "extended")
+BEYOND = ("paper", "extended", "paper+augmentation")
+ARMS = (*STUDY, *BEYOND[1:])
 # Iterations of an arm in the seconds that `paper` takes for its own: the augmentation costs 1.0 % of an iteration
 # (median of ten alternating rounds, one core, rounded down to whole calls). Measured once, and not changed since.
-EQUAL_SECONDS = {("extended", "digits"): 5900}
+EQUAL_SECONDS = {("extended", "digits"): 5950, ("paper+augmentation", "digits"): 5900}
 
 
 class Measure(NamedTuple):
@@ -193,7 +193,9 @@ def configure(
     config = row.get_config()
     config.update_from_flattened_dict(find_scale(scale, config.data.name).fields)
     config.variant, _, convention = arm.partition("+")
-    if convention:
+    if convention == "augmentation":
+        config.augmentation.probability = 0.5
+    elif convention:
         config.conventions[convention] = getattr(VARIANTS["released"], convention)
     config.training.iterations = EQUAL_SECONDS.get((arm, config.data.name), config.training.iterations)
     config.training.precision = precision or config.training.precision

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from mpcc_jax.networks.architecture import ARCHITECTURES
 from mpcc_jax.networks.blocks import apply_discriminator_blocks
@@ -40,12 +40,14 @@ class DiscriminatorHead(nn.Module):
     rewrites: Rewrites = Rewrites()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"], y: Int[Array, " B"] | None, train: bool) -> Float[Array, " B"]:
-        """Scores features; only the projection reads y."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], y: Int[Array, " B"] | None, weight: ArrayLike, train: bool
+    ) -> Float[Array, " B"]:
+        """Scores features; only the projection, times `weight`, reads y."""
         x = apply_discriminator_blocks(self, ARCHITECTURES[self.resolution].discriminator, x, train)
         h = jnp.sum(at_least_float32(nn.relu(x)), axis=(1, 2))
         logits = self.dense(1, dtype=None, name="linear")(h, train)[:, 0]
         if self.projection:
             embed = self.embed(h.shape[-1], dtype=None, num_embeddings=self.num_components, name="embed")
-            logits = logits + jnp.sum(embed(y, train) * h, axis=-1)
+            logits = logits + weight * jnp.sum(embed(y, train) * h, axis=-1)
         return logits

@@ -14,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from mpcc_jax.augmentation import Augmentation
-from mpcc_jax.config import default_config, resolve_augmentation, resolve_conventions, settings_of
+from mpcc_jax.config import default_config, resolve_augmentation, resolve_conventions, resolve_warm_start, settings_of
 from mpcc_jax.losses import ADVERSARIAL_LOSSES, AdversarialLoss
 from mpcc_jax.model import Model, build_model, init
 from mpcc_jax.training.sharding import Layout
@@ -34,6 +34,7 @@ class Algorithm:
     discriminator_steps: int
     encoder_steps: int
     conditional: bool  # labels used as y
+    warm_start: int  # iterations, the first ones, that are conditional
     augmentation: Augmentation
     ema_decay: float
     ema_start: int  # the average is a copy while fewer iterations are finished
@@ -43,6 +44,11 @@ class Algorithm:
     def prior_generator_optimizer(self) -> str:
         """The optimizer that moves the prior on Loss I."""
         return "prior" if self.conventions.prior_optimizers == "shared" else "prior_generator"
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether batches have labels."""
+        return self.conditional or self.warm_start > 0
 
     @property
     def optimized_parts(self) -> dict[str, tuple[str, ...]]:
@@ -70,7 +76,10 @@ def build_algorithm(config: ConfigDict, image_channels: int, axis_name: str | No
         )
     }
     settings["data"] = {"resolution": settings["data"]["resolution"]}
-    settings["training"] = {**settings["training"], "iterations": 1, "iterations_per_call": 1}
+    warm_start = resolve_warm_start(config)
+    # The share of so many iterations is that number again; without a warm start the length makes no difference.
+    length = {"iterations": config.training.iterations if warm_start else 1, "iterations_per_call": 1}
+    settings["training"] = {**settings["training"], **length}
     return _build(json.dumps(settings, sort_keys=True), image_channels, axis_name)
 
 
@@ -99,6 +108,7 @@ def _build(settings: str, image_channels: int, axis_name: str | None) -> Algorit
         discriminator_steps=training.discriminator_steps,
         encoder_steps=training.encoder_steps,
         conditional=training.conditional,
+        warm_start=resolve_warm_start(config),
         augmentation=Augmentation(**resolve_augmentation(config)),
         ema_decay=config.ema.decay,
         ema_start=config.ema.start,

@@ -75,6 +75,11 @@ def apply_gradients(
     return state, optax.tree.norm(gradients)
 
 
+def projection_weight(algorithm: Algorithm, state: TrainState) -> Float[Array, ""] | float:
+    """Returns the weight of the discriminator's projection on y: after a warm start 0."""
+    return jnp.where(state.iteration < algorithm.warm_start, 1.0, 0.0) if algorithm.warm_start else 1.0
+
+
 def update_discriminator(
     algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Latents], transforms: Array | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -85,10 +90,11 @@ def update_discriminator(
     fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     state = state.replace(buffers=buffers)
     images = augment(algorithm.augmentation, jnp.concatenate([fakes, batch.images]), transforms)
-    labels = jnp.concatenate([y, batch.labels if algorithm.conditional else y])
+    labels = jnp.concatenate([y, batch.labels if algorithm.needs_labels else y])
+    options = {"train": True, "projection": projection_weight(algorithm, state)}
 
     def loss(theta_d):
-        logits, buffers = discriminate(model, {**state.params, **theta_d}, state.buffers, images, labels, train=True)
+        logits, buffers = discriminate(model, {**state.params, **theta_d}, state.buffers, images, labels, **options)
         logits_fake, logits_real = jnp.split(logits, 2)
         loss_real = jnp.mean(adversarial.real(logits_real))
         loss_fake = jnp.mean(adversarial.fake(logits_fake))
@@ -118,7 +124,8 @@ def update_generator(
         z = model.prior.sampling_mixture(params["prior"]).sample(y, eps)
         fakes, buffers = generate(model, params, state.buffers, z, y, train=True)
         fakes = augment(algorithm.augmentation, fakes, transforms)
-        logits, buffers = discriminate(model, params, buffers, fakes, y, train=True)
+        projection = projection_weight(algorithm, state)
+        logits, buffers = discriminate(model, params, buffers, fakes, y, train=True, projection=projection)
         return jnp.mean(algorithm.adversarial.generator(logits)), buffers
 
     theta_g, theta_c = ({part: state.params[part]} for part in ("generator", "prior"))

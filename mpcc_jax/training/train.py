@@ -21,6 +21,7 @@ from mpcc_jax.compilation import check_platform, check_precision
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
+from mpcc_jax.data.warm_labels import make_warm_labels
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
@@ -74,6 +75,13 @@ class Run:
     def noise_key(self) -> jax.Array:
         """The key of all noise, of every seed if there are several."""
         return self.layout.replicate_keys(*(keys.noise for keys in self.keys))
+
+    @functools.cached_property
+    def given_labels(self) -> np.ndarray | None:
+        """Labels that the discriminator sees: the true ones, those of the warm start, or none."""
+        if self.algorithm.conditional:
+            return self.dataset.labels
+        return make_warm_labels(self.config, self.dataset.images) if self.algorithm.warm_start else None
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the results of a seed."""
@@ -294,7 +302,7 @@ def _compile_first_call(run: Run) -> None:
     batch = (len(run.seeds), *batch) if run.several_seeds else batch
 
     abstract = functools.partial(jax.ShapeDtypeStruct, sharding=run.layout.examples)
-    labels = abstract(batch, np.int32) if training.conditional else None
+    labels = abstract(batch, np.int32) if run.algorithm.needs_labels else None
     examples = Examples(abstract((*batch, *shape), np.uint8), labels)
     program = compile_train_iterations(run.algorithm, run.layout)
     program.lower(abstract_state(run.algorithm, run.layout), examples, run.noise_key).compile()
@@ -314,10 +322,12 @@ def _next_stop(run: Run, iteration: int) -> int:
 
 
 def _make_loader(run: Run, placement: str) -> DeviceLoader | StreamLoader:
-    training, labels = run.config.training, run.dataset.labels if run.config.training.conditional else None
+    training = run.config.training
     kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
     keys = [keys.data for keys in run.keys]
-    return kind(run.dataset.images, labels, keys, training.discriminator_steps, training.batch_size, run.layout)
+    return kind(
+        run.dataset.images, run.given_labels, keys, training.discriminator_steps, training.batch_size, run.layout
+    )
 
 
 def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple[TrainState, int]:
