@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mpcc_jax.compilation import leave_loops_rolled
 from mpcc_jax.config import get_config, validate
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.training.sharding import make_layout
@@ -97,6 +98,7 @@ class Run:
 
 def compile_run(config: ConfigDict, image_channels: int, iterations: int) -> Run:
     """Compiles a call of some iterations as training does, on the first device and random images."""
+    leave_loops_rolled()
     algorithm, layout = build_algorithm(config, image_channels), make_layout(config, jax.devices()[:1])
     keys = [jax.random.split(jax.random.key(seed), 3) for seed in range(config.num_seeds)]
     init_keys, data_keys, noise_keys = zip(*keys, strict=True)

@@ -115,6 +115,7 @@ def default_config() -> ConfigDict:
         "shortcut_first": True,
         "pool_first": True,
         "subpixel": True,
+        "winograd": True,
     }
     config.mesh = {
         "devices": 0,  # 0 is all of all hosts

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import jax
 
+from mpcc_jax.compilation import leave_loops_rolled
 from mpcc_jax.data import load_dataset
 from mpcc_jax.errors import InputError, MPCCError, WeightsError
 from mpcc_jax.evaluation.generation import FEWEST_SAMPLES, NONE, PUBLISHED_SAMPLES
@@ -163,6 +164,7 @@ def reproduce(given: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; mistakes of the user end in one line."""
     given = make_parser().parse_args(arguments)
+    leave_loops_rolled()
     try:
         sys.exit(reproduce(given))
     except MPCCError as error:

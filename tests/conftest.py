@@ -23,6 +23,7 @@ HOOKED = (
 )
 jaxtyping.install_import_hook(HOOKED, "beartype.beartype")
 
+from mpcc_jax.compilation import leave_loops_rolled
 from mpcc_jax.config import default_config
 from mpcc_jax.data.loader import Batch
 from mpcc_jax.model import init
@@ -44,6 +45,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 if jax.__version_info__ < (0, 11):
     FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_collective_call_terminate_timeout_seconds=600"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+leave_loops_rolled()  # as the command line does
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -41,6 +43,21 @@ def jax_settings():
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"),
+        ("--xla_a=1", "--xla_a=1 --xla_backend_extra_options=xla_cpu_disable_loop_unrolling"),
+        ("--xla_backend_extra_options=x=1", "--xla_backend_extra_options=x=1"),
+    ],
+)
+def test_loops_stay_rolled_unless_xla_is_told_otherwise(monkeypatch, before, after):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    compilation.leave_loops_rolled()
+    compilation.leave_loops_rolled()
+    assert os.environ["XLA_FLAGS"] == after
 
 
 def test_programs_are_kept_by_processor_unless_jax_is_told_otherwise(jax_settings, tmp_path, monkeypatch):

@@ -70,8 +70,9 @@ def _run(argv: list[str]) -> int:
     command, arguments = parse_arguments(argv)
     # Not at the top: jax takes seconds, which help and wrong flags do without.
     from mpcc_jax.cli import commands
-    from mpcc_jax.compilation import keep_programs
+    from mpcc_jax.compilation import keep_programs, leave_loops_rolled
 
+    leave_loops_rolled()
     keep_programs()
     path = getattr(commands, command.replace("-", "_"))(**arguments)
     if path is not None:

@@ -47,9 +47,9 @@ class GeneratorBlock(nn.Module):
             convolve = functools.partial(upsample_conv2d, method=self.upsampling)
             x = self.conv(self.features, convolve=convolve, name="conv1")(x, train)
         else:
-            x = self.conv(self.features, name="conv1")(up(x), train)
+            x = self.conv(self.features, convolve=self.rewrites.conv2d, name="conv1")(up(x), train)
         x = jax.nn.relu(self.norm(name="norm2")(x, condition, train))
-        return self.conv(self.features, name="conv2")(x, train) + shortcut
+        return self.conv(self.features, convolve=self.rewrites.conv2d, name="conv2")(x, train) + shortcut
 
 
 class DiscriminatorBlock(nn.Module):
@@ -73,10 +73,10 @@ class DiscriminatorBlock(nn.Module):
             shortcut = self.conv(self.features, kernel_size=(1, 1), name="conv_shortcut")(shortcut, train)
         shortcut = shortcut if self.rewrites.shortcut_first else pool(shortcut)
         x = jax.nn.relu(x) if self.preactivation else x
-        x = jax.nn.relu(self.conv(self.features, name="conv1")(x, train))
+        x = jax.nn.relu(self.conv(self.features, convolve=self.rewrites.conv2d, name="conv1")(x, train))
         if self.resample and self.rewrites.pool_first:
             return self.conv(self.features, convolve=conv2d_average_pool, name="conv2")(x, train) + shortcut
-        return pool(self.conv(self.features, name="conv2")(x, train)) + shortcut
+        return pool(self.conv(self.features, convolve=self.rewrites.conv2d, name="conv2")(x, train)) + shortcut
 
 
 def apply_discriminator_blocks(

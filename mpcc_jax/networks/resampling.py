@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mpcc_jax.networks.convolution import conv2d, convolve, gradients_of, separable_convolve
+from mpcc_jax.networks.convolution import contract, conv2d, convolve, gradients_of, separable_convolve
 
 # From this size of x on `upsample_conv2d` saves time with bilinear upsampling; below, its borders cost more.
 SMALLEST_BILINEAR = 8
@@ -23,15 +23,23 @@ def average_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
-def _window_means(x: Array) -> Array:
-    """Means of all 2x2 windows, zeros around the image counted: [B, H, W, C] to [B, H + 1, W + 1, C]."""
-    zero = jnp.zeros((), x.dtype)
-    shifts = [((0, 0, 0), (i, 1 - i, 0), (j, 1 - j, 0), (0, 0, 0)) for i in range(2) for j in range(2)]
-    return 0.25 * sum(lax.pad(x, zero, shift) for shift in shifts)
+def _window_means(x: Array, more: int = 1) -> Array:
+    """Means of all 2x2 windows, zeros around the image counted: [B, H, W, C] to [B, H + more, W + more, C].
+
+    Sums of shifts of one padded array: XLA computes them again for every use, which is cheap, and the array once.
+    """
+    padded = jnp.pad(x, ((0, 0), (1, more), (1, more), (0, 0)))
+    height, width = padded.shape[1] - 1, padded.shape[2] - 1
+    return 0.25 * sum(padded[:, i : i + height, j : j + width] for i in range(2) for j in range(2))
+
+
+def _even_window_means(x: Array) -> Array:
+    """With a row and a column of zeros more, which no stride of 2 reaches: the kernel's gradient takes pairs."""
+    return _window_means(x, more=2)
 
 
 def _strided(x: Array, kernel: Array) -> Array:
-    return convolve(_window_means(x), kernel, _NO_PADDING, stride=2)
+    return convolve(_even_window_means(x), kernel, _NO_PADDING, stride=2)
 
 
 def _pooled_kernel(x: Array, kernel: Array) -> Array:
@@ -53,9 +61,26 @@ def conv2d_average_pool(x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C 
     """Computes `average_pool(conv2d(x, kernel))` with 4 times fewer multiplications.
 
     It is every second pixel of the convolution of the means of all 2x2 windows: a convolution of stride 2. XLA's CPU
-    backend has no fast gradients of strides, so on CPU they are those of a form without (2.25 times fewer).
+    backend has no fast gradients of strides, so on CPU the image's is that of a form without (2.25 times fewer), and
+    the kernel's is made of matmuls.
     """
-    return separable_convolve(_NO_PADDING, stride=2)(_window_means(x), kernel)
+    return separable_convolve(_NO_PADDING, stride=2)(_even_window_means(x), kernel)
+
+
+def _strided_kernel_gradient(means: Array, cotangent: Array) -> Array:
+    """The gradient of a 3x3 convolution of stride 2 by matmuls: pairs of neighbouring columns lie in the channels."""
+    (batch, height, width, features), channels = cotangent.shape, means.shape[-1]
+    pairs = means.reshape(batch, height + 1, 2, width + 1, 2 * channels)
+    gradients = []
+    for rows in (pairs[:, :-1, 0], pairs[:, :-1, 1], pairs[:, 1:, 0]):
+        both, third = contract(rows[:, :, :-1], cotangent), contract(rows[:, :, 1:, :channels], cotangent)
+        gradients.append(jnp.concatenate([both, third]).reshape(3, channels, features))
+    return jnp.stack(gradients)
+
+
+def _pool_gradients_on_cpu(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+    (input_gradient,) = jax.vjp(lambda x: _pooled_kernel(x, kernel), x)[1](cotangent)
+    return input_gradient, _strided_kernel_gradient(_even_window_means(x), cotangent)
 
 
 def _pool_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -63,9 +88,7 @@ def _pool_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _pool_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    return lax.platform_dependent(
-        *residuals, cotangent, cpu=gradients_of(_pooled_kernel), default=gradients_of(_strided)
-    )
+    return lax.platform_dependent(*residuals, cotangent, cpu=_pool_gradients_on_cpu, default=gradients_of(_strided))
 
 
 conv2d_average_pool.defvjp(_pool_forward, _pool_backward)

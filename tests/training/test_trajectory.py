@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from mpcc_jax.networks import winograd
 from mpcc_jax.released.convert import to_released
 from mpcc_jax.training.state import assemble_state, build_algorithm
 from mpcc_jax.training.steps import train_iteration
@@ -80,8 +81,9 @@ def check_metrics(trace, arrays, iteration, suffix, tolerance):
 
 
 @pytest.mark.parametrize(("dtype", "rewritten"), [(np.float32, True), (np.float64, True), (np.float64, False)])
-def test_trajectory(dtype, rewritten):
-    """With all exact rewrites, as by default, and without."""
+def test_trajectory(dtype, rewritten, monkeypatch):
+    """With all exact rewrites, as by default but for few channels too, and without."""
+    monkeypatch.setattr(winograd, "SMALLEST_CHANNELS", 2)
     arrays, meta = golden_data.load(FILE)
     double = dtype == np.float64
     with jax.enable_x64(double):
