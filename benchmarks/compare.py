@@ -37,6 +37,7 @@ FIXED = {
     "model.power_iterations": 1,
     "training.conditional": False,
     "augmentation.probability": None,
+    "training.warm_start": None,
 }
 
 
@@ -116,10 +117,12 @@ def compare(
             worker.close()
     print_heading(config, request["image_channels"])
     print({name: version for worker in workers.values() for name, version in worker.facts["versions"].items()})
-    print(f"{'seconds per iteration':32}   min  median  max      ours / it  min  median  max     warm-up s")
+    columns = "   min  median  max      processor s    ours / it  min  median  max     warm-up s"
+    print(f"{'seconds per iteration':32}{columns}")
     for name, values in times.items():
         ratio = " " * 16 if name == "ours" else spread(ratios(times["ours"], values))
-        print(f"{name:32}{spread(values, 4)}        {ratio:24}{workers[name].facts['warm_up']:10.1f}")
+        processor = np.median(workers[name].processor_seconds)
+        print(f"{name:32}{spread(values, 4)}{processor:12.4f}        {ratio:24}{workers[name].facts['warm_up']:10.1f}")
     best = min(variants, key=lambda name: np.median(times[name]))
     share = spread(ratios(times["ours"], times[best]))
     print(f"the peer's best is {best}; ours takes {share} (min, median, max) of its time")

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mpcc_jax.config import resolve_augmentation
+from mpcc_jax.config import resolve_augmentation, resolve_warm_start
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.errors import printable
 from mpcc_jax.training.sharding import Layout
@@ -167,6 +167,8 @@ class Display:
         chosen = resolve_augmentation(config)
         amounts = ", ".join(f"{name} {value}" for name, value in chosen.items() if value)
         more = {"augmentation": amounts} if chosen["probability"] else {}
+        if warm_start := resolve_warm_start(config):
+            more["warm start"] = f"{warm_start} iterations from {config.training.warm_labels}"
         self.data(dataset, seconds, placement=where[placement], **more)
 
     def parameters(self, params: chex.ArrayTree, num_seeds: int = 1) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10, digits, mnist
-from mpcc_jax.config import default_config, get_config, resolve_conventions, validate, validate_data
+from mpcc_jax.config import default_config, get_config, resolve_conventions, resolve_warm_start, validate, validate_data
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.variants import CHOICES, VARIANTS
@@ -148,7 +148,7 @@ def test_seeds_do_not_wrap():
         ("data.placement", "disk", "'auto', 'device', 'stream'"),
         ("data.channels", 2, "0 (found out), 1 (gray) or 3 (RGB)"),
         ("augmentation.probability", 1.5, "a number from 0 to 1"),
-        ("augmentation.probability", 0.5, "0, because none of shift, rotation"),
+        ("training.warm_start", 1.5, "a share of the iterations from 0 to 1"),
         ("augmentation.where", "prior", "'discriminator', 'encoder', 'both'"),
         ("augmentation.border", "white", "'black', 'edge', 'reflect'"),
         ("augmentation.rotation", 90.0, "degrees from 0 to 45"),
@@ -179,6 +179,32 @@ def test_split_needs_a_dimension_for_every_chunk():
 def test_standard_normal_prior_has_one_cluster():
     config = override(tiny_config(), **{"prior.kind": "standard_normal"})
     with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 1"):
+        validate(config)
+
+
+def test_augmentation_has_something_to_do():
+    amounts = dict.fromkeys(("shift", "rotation", "scale", "shear"), 0.0) | {"probability": 0.5}
+    config = override(tiny_config(), **{f"augmentation.{name}": value for name, value in amounts.items()})
+    with pytest.raises(ConfigError, match=r"probability is 0\.5; allowed: 0, because none of shift, rotation"):
+        validate(config)
+
+
+def test_a_warm_start_is_a_share_of_the_iterations():
+    def iterations(**fields):
+        return resolve_warm_start(override(tiny_config(), training__iterations=100, **fields))
+
+    assert iterations() == 0
+    assert iterations(training__warm_start=0.346) == 35
+    assert iterations(variant="extended") == 25
+    assert iterations(variant="extended", training__warm_start=0.0) == 0
+    assert iterations(variant="extended", training__conditional=True) == 0
+
+
+def test_a_warm_start_needs_no_true_labels():
+    config = override(tiny_config(), **{"training.warm_start": 0.5, "training.conditional": True})
+    with pytest.raises(
+        ConfigError, match=r"warm_start is 0\.5; allowed: 0, because training\.conditional uses the true"
+    ):
         validate(config)
 
 

@@ -15,6 +15,7 @@ SHARED = {
     "variant": "paper",
     "data.resolution": 32,
     "augmentation.probability": None,
+    "training.warm_start": None,
     "training.batch_size": 50,
     "training.discriminator_steps": 4,
     "training.learning_rate": 2e-4,

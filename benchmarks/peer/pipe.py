@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ class Worker:
 
     Attributes:
         facts: what the process said of itself when it was ready.
+        processor_seconds: of one iteration, of all its threads, for each run.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Worker:
             environment: variables to set in addition.
             patience: seconds after which a process that gives no answer is ended; None waits for ever.
         """
-        self._patience = patience
+        self._patience, self.processor_seconds = patience, []
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (it lives as long as the process)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
         self._process = subprocess.Popen(command, **pipes, env={**os.environ, **(environment or {})})
@@ -72,7 +74,9 @@ class Worker:
 
     def run(self, iterations: int) -> float:
         """Runs iterations, and returns the seconds of one."""
-        return self._ask(iterations)["seconds"] / iterations
+        answer = self._ask(iterations)
+        self.processor_seconds.append(answer["processor_seconds"] / iterations)
+        return answer["seconds"] / iterations
 
     def close(self) -> None:
         """Ends the process."""
@@ -96,4 +100,6 @@ def serve(prepare: Callable[[Any], tuple[dict[str, Any], Callable[[int], float]]
         facts, run = prepare(json.loads(sys.stdin.readline()))
         replies.write(json.dumps(facts) + "\n")
         for line in sys.stdin:
-            replies.write(json.dumps({"seconds": run(json.loads(line))}) + "\n")
+            before, seconds = time.process_time(), run(json.loads(line))
+            answer = {"seconds": seconds, "processor_seconds": time.process_time() - before}
+            replies.write(json.dumps(answer) + "\n")

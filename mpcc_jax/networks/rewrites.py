@@ -18,7 +18,7 @@ class Rewrites:
         (4 times fewer).
       subpixel: upsampling and 3x3 convolution as four 2x2 convolutions before the upsampling (2.25 times fewer; with
         bilinear upsampling, for its borders, 1.8 times to 32x32, 1.5 times to 16x16, and it is left alone to 8x8).
-      winograd: other 3x3 convolutions by Winograd's form, on CPU and from 16x16 on (2 times fewer).
+      winograd: other 3x3 convolutions of many channels by Winograd's form, on CPU (2 times fewer).
     """
 
     shortcut_first: bool = True

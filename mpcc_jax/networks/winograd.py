@@ -28,8 +28,8 @@ IMAGE = np.array(
 KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 RESULT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# Below, XLA compiles for longer than most runs save: 48 channels of 8x8 gain 3 ms an iteration and cost seconds.
-SMALLEST_SIZE, SMALLEST_CHANNELS = 16, 32
+# Channels times rows from which on it is used. Below, XLA compiles for longer than a run of minutes saves.
+SMALLEST = 512
 
 _ROW_PADDING = ((0, 0), (1, 1))
 
@@ -106,7 +106,7 @@ winograd_conv2d.defvjp(lambda x, kernel: (_primal(x, kernel), (x, kernel)), _bac
 
 def fast_conv2d(x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"]) -> Float[Array, "B H W F"]:
     """Computes `conv2d(x, kernel)`, by Winograd's form where that is faster."""
-    height, channels = x.shape[1], min(kernel.shape[2:])
-    large = height >= SMALLEST_SIZE and height % 4 == 0 and channels >= SMALLEST_CHANNELS
+    height = x.shape[1]
+    large = height % 4 == 0 and height * min(kernel.shape[2:]) >= SMALLEST
     exact = x.dtype in (jnp.float32, jnp.float64)  # sums of six rows in 16 bits would lose too many of them
     return (winograd_conv2d if kernel.shape[:2] == (3, 3) and large and exact else conv2d)(x, kernel)

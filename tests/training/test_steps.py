@@ -122,6 +122,38 @@ def test_conditional_training_hands_labels_to_the_discriminator():
     assert not np.allclose(gradient["embedding"], other_gradient["embedding"])
 
 
+@pytest.mark.parametrize(("iteration", "conditional"), [(1, True), (2, False)])
+def test_a_warm_start_is_conditional_and_then_the_paper(iteration, conditional):
+    """Two of eight iterations: before they are over as with labels, afterwards as without a projection."""
+    config, other = tiny_config(), tiny_config()
+    config.training.update({"warm_start": 0.25, "iterations": 8})
+    other.training.conditional = conditional
+    for settings in (config, other):
+        settings.loss.adversarial = "wasserstein"
+    warm, expected = (build_algorithm(settings, 1) for settings in (config, other))
+    assert (warm.warm_start, expected.warm_start) == (2, 0)
+    state = assemble_state(warm, *random_variables(warm.model)).replace(iteration=jnp.int32(iteration))
+
+    def without_embed(tree):
+        heads = {"discriminator": {name: leaf for name, leaf in tree["discriminator"].items() if name != "embed"}}
+        return tree | ({} if conditional else heads)
+
+    def strip(buffers):
+        spectral = without_embed({"discriminator": buffers["discriminator"]["spectral"]})["discriminator"]
+        return {**buffers, "discriminator": {"spectral": spectral}}
+
+    plain = assemble_state(expected, without_embed(state.params), strip(state.buffers)).replace(
+        iteration=state.iteration
+    )
+    inputs = draw_inputs(warm)
+    for phase in ("discriminator", "generator"):
+        after, alone = (phases(a)[phase](s, *inputs) for a, s in ((warm, state), (expected, plain)))
+        assert_trees_close(without_embed(after.params), alone.params)
+        if not conditional:
+            embeds = (x.params["discriminator"]["embed"]["embedding"] for x in (after, state))
+            np.testing.assert_array_equal(*embeds)
+
+
 def test_ema_copies_and_then_averages_weights_statistics_and_u(algorithm, state):
     """ema.start is 2: iteration 1 copies, iteration 2 averages."""
     changed = jax.tree.map(lambda x: x + 1.0, {"params": state.params, "buffers": state.buffers})

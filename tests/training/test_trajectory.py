@@ -83,7 +83,7 @@ def check_metrics(trace, arrays, iteration, suffix, tolerance):
 @pytest.mark.parametrize(("dtype", "rewritten"), [(np.float32, True), (np.float64, True), (np.float64, False)])
 def test_trajectory(dtype, rewritten, monkeypatch):
     """With all exact rewrites, as by default but for few channels too, and without."""
-    monkeypatch.setattr(winograd, "SMALLEST_CHANNELS", 2)
+    monkeypatch.setattr(winograd, "SMALLEST", 1)
     arrays, meta = golden_data.load(FILE)
     double = dtype == np.float64
     with jax.enable_x64(double):
