@@ -15,6 +15,7 @@ from tests.conftest import draw_inputs, tiny_config
 
 KEY = jax.random.key(3)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 2)).astype(np.float32)
+only = functools.partial(Augmentation, shift=0.0, rotation=0.0, scale=0.0, shear=0.0)
 ALL = Augmentation(
     1.0, shift=0.2, rotation=12, scale=0.1, shear=0.1, flip=True, brightness=0.2, contrast=0.3, cutout=0.3
 )
@@ -41,7 +42,7 @@ def test_without_transforms_images_are_the_same_object():
 
 
 def test_probability_is_the_share_of_images_that_change():
-    chosen = Augmentation(0.3, shift=0.2)
+    chosen = only(0.3, shift=0.2)
     images = jnp.asarray(np.repeat(IMAGES[:1], 4000, 0))
     uniform = jax.random.uniform(KEY, (4000, _NUM_DRAWS))
     changed = np.any(np.asarray(augment(chosen, images, uniform)) != images, axis=(1, 2, 3))
@@ -52,14 +53,14 @@ def test_probability_is_the_share_of_images_that_change():
 @pytest.mark.parametrize(("down", "right"), [(0, 2), (-1, 0), (2, -1)])
 def test_whole_shifts_are_those_of_scipy(border, mode, down, right):
     """Both say where a pixel comes from."""
-    chosen = Augmentation(1.0, shift=0.25, border=border)
+    chosen = only(1.0, shift=0.25, border=border)
     augmented = augment(chosen, IMAGES, draws(shift_down=down / 2, shift_right=right / 2))
     expected = [ndimage.shift(image, (-down, -right, 0), order=1, mode=mode, cval=-1.0) for image in IMAGES]
     np.testing.assert_allclose(augmented, expected, atol=1e-5)
 
 
 def test_mirroring():
-    chosen = Augmentation(1.0, flip=True)
+    chosen = only(1.0, flip=True)
     np.testing.assert_allclose(augment(chosen, IMAGES, draws(flip=-0.1)), IMAGES[:, :, ::-1], atol=1e-6)
 
 
@@ -85,16 +86,16 @@ def test_a_smooth_image_is_moved_as_its_formula(moves):
 
 
 def test_colours_in_closed_form():
-    chosen = Augmentation(1.0, brightness=0.2)
+    chosen = only(1.0, brightness=0.2)
     np.testing.assert_allclose(augment(chosen, IMAGES, draws(brightness=1)), np.clip(IMAGES + 0.2, -1, 1), atol=1e-6)
     values = draws().at[:, 8].set(1.0)
     mean = IMAGES.mean(axis=(1, 2, 3), keepdims=True)
     expected = np.clip(mean + 1.5 * (IMAGES - mean), -1, 1)
-    np.testing.assert_allclose(augment(Augmentation(1.0, contrast=0.5), IMAGES, values), expected, atol=1e-6)
+    np.testing.assert_allclose(augment(only(1.0, contrast=0.5), IMAGES, values), expected, atol=1e-6)
 
 
 def test_cutout_is_a_gray_square():
-    augmented = np.array(augment(Augmentation(1.0, cutout=0.5), IMAGES, draws()))
+    augmented = np.array(augment(only(1.0, cutout=0.5), IMAGES, draws()))
     np.testing.assert_array_equal(augmented[:, 2:6, 2:6], 0.0)
     augmented[:, 2:6, 2:6] = IMAGES[:, 2:6, 2:6]
     np.testing.assert_array_equal(augmented, IMAGES)

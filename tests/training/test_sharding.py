@@ -49,7 +49,7 @@ def assert_same_run(actual, expected):
 def test_devices_share_the_work_of_one_and_the_optimizer():
     whole, shared = train_in_double(layout_of()), train_in_double(layout_of(4, shard_optimizer=True))
     assert_same_run(shared, whole)
-    assert shared[2] < 1.2 / 4 * whole[2]
+    assert shared[2] < 1.25 / 4 * whole[2]  # every device computes all spectral norms
     state = shared[0]
     specs = {leaf.sharding.spec for leaf in jax.tree.leaves((state.params, state.buffers))}
     assert specs == {PartitionSpec()}
