@@ -131,7 +131,7 @@ def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
     variables = {"generator": model.generator.lazy_init(keys["generator"], z, y, True)}
     variables["trunk"] = model.trunk.lazy_init(keys["trunk"], images, True)
     features = jax.eval_shape(lambda: model.trunk.apply(variables["trunk"], jnp.zeros(images.shape, dtype), False))
-    variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, 1.0, True)
+    variables["discriminator"] = model.discriminator.lazy_init(keys["discriminator"], features, y, True)
     variables["encoder"] = model.encoder.lazy_init(keys["encoder"], features, True)
     if not model.share_blocks:
         variables["encoder_trunk"] = model.trunk.lazy_init(keys["encoder_trunk"], images, True)
@@ -141,14 +141,21 @@ def init(model: Model, key: PRNGKeyArray) -> tuple[Params, Buffers]:
 
 
 def _apply(
-    model: Model, module: nn.Module, part: str, params: Params, buffers: Buffers, *inputs: ArrayLike | None, train: bool
+    model: Model,
+    module: nn.Module,
+    part: str,
+    params: Params,
+    buffers: Buffers,
+    *inputs: ArrayLike | None,
+    train: bool,
+    **more: ArrayLike,
 ) -> tuple[Any, Buffers]:
     """Runs one part; a training pass advances its buffers."""
     variables, inputs = {"params": params[part], **buffers[part]}, jax.tree.map(jnp.asarray, inputs)
     with model.precision.scope():
         if not train:
-            return module.apply(variables, *inputs, False), buffers
-        outputs, advanced = module.apply(variables, *inputs, True, mutable=list(buffers[part]))
+            return module.apply(variables, *inputs, False, **more), buffers
+        outputs, advanced = module.apply(variables, *inputs, True, **more, mutable=list(buffers[part]))
     return outputs, {**buffers, part: advanced}
 
 
@@ -180,7 +187,8 @@ def discriminate(
       projection: its weight.
     """
     features, buffers = _apply(model, model.trunk, "trunk", params, buffers, images, train=train)
-    return _apply(model, model.discriminator, "discriminator", params, buffers, features, y, projection, train=train)
+    options = {"train": train, "weight": projection}
+    return _apply(model, model.discriminator, "discriminator", params, buffers, features, y, **options)
 
 
 def encode(

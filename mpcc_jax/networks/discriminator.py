@@ -41,7 +41,7 @@ class DiscriminatorHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], y: Int[Array, " B"] | None, weight: ArrayLike, train: bool
+        self, x: Float[Array, "B H W C"], y: Int[Array, " B"] | None, train: bool, weight: ArrayLike = 1.0
     ) -> Float[Array, " B"]:
         """Scores features; only the projection, times `weight`, reads y."""
         x = apply_discriminator_blocks(self, ARCHITECTURES[self.resolution].discriminator, x, train)
