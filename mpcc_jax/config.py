@@ -266,6 +266,9 @@ def validate(config: ConfigDict) -> None:
     _check(last <= MAX_SEED, "num_seeds", config.num_seeds, f"seeds up to {MAX_SEED}, and the last is {last}")
     share = config.training.warm_start
     _check(share is None or 0 <= share <= 1, "training.warm_start", share, "a share of the iterations from 0 to 1")
+    if not resolve_warm_start(config):
+        reason = "'ward', because there is no warm start (training.warm_start)"
+        _check(config.training.warm_labels == "ward", "training.warm_labels", config.training.warm_labels, reason)
     both = bool(share) and config.training.conditional
     _check(not both, "training.warm_start", share, "0, because training.conditional uses the true labels")
     _validate_augmentation(config)

@@ -116,7 +116,7 @@ def _transposed(padding: Padding, kernel_shape: tuple[int, ...]) -> Padding:
 
 
 def _convolve_on_cpu(x: Array, kernel: Array, padding: Padding) -> Array:
-    """With few channels on one side as a matmul with shifted copies of that side: three times as fast."""
+    """With few channels on one side as a matmul and shifts of that side."""
     height, width, channels, features = kernel.shape
     batch, *size = x.shape[:3]
     size = [length + sum(pads) - taps + 1 for length, pads, taps in zip(size, padding, kernel.shape, strict=False)]

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from mpcc_jax.networks.convolution import contract, conv2d, separable_convolve, shift
+from mpcc_jax.networks.convolution import contract, conv2d, gradients_of, separable_convolve, shift
 
 # Of six rows of the image, of three of the kernel, and of the six products, sums by row of these matrices.
 IMAGE = np.array(
@@ -28,7 +28,7 @@ IMAGE = np.array(
 KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 RESULT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# Channels times rows from which on it is used. Below, XLA compiles for longer than a run of minutes saves.
+# Channels times rows from which on it is used: below, less is saved than compiling takes longer.
 SMALLEST = 512
 
 _ROW_PADDING = ((0, 0), (1, 1))
@@ -47,12 +47,6 @@ def _cut(x: Float[Array, "B H W C"]) -> list[Float[Array, "B H//4 W C"]]:
     return [windows[:, :-1, row] for row in range(4)] + [windows[:, 1:, row] for row in range(2)]
 
 
-def _join(rows: list[Float[Array, "B T W C"]]) -> Float[Array, "B 4*T W C"]:
-    """Interleaves the four rows of every window."""
-    joined = jnp.stack(rows, axis=2)
-    return joined.reshape(joined.shape[0], -1, *joined.shape[3:])
-
-
 def _convolve_rows(planes: list[Array], kernel: Float[Array, "3 3 C F"]) -> list[Array]:
     convolve = separable_convolve(_ROW_PADDING)
     return [convolve(plane, _sum(row, kernel)[None]) for row, plane in zip(KERNEL, planes, strict=True)]
@@ -61,7 +55,8 @@ def _convolve_rows(planes: list[Array], kernel: Float[Array, "3 3 C F"]) -> list
 def _forward(x: Array, kernel: Array) -> Array:
     rows = _cut(x)
     products = _convolve_rows([_sum(row, rows) for row in IMAGE], kernel)
-    return _join([_sum(row, products) for row in RESULT])
+    joined = jnp.stack([_sum(row, products) for row in RESULT], axis=2)
+    return joined.reshape(*x.shape[:3], -1)
 
 
 def _gradients(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
@@ -95,10 +90,7 @@ def _primal(x: Array, kernel: Array) -> Array:
 
 
 def _backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    def default(x, kernel, cotangent):
-        return jax.vjp(conv2d, x, kernel)[1](cotangent)
-
-    return lax.platform_dependent(*residuals, cotangent, cpu=_gradients, default=default)
+    return lax.platform_dependent(*residuals, cotangent, cpu=_gradients, default=gradients_of(conv2d))
 
 
 winograd_conv2d.defvjp(lambda x, kernel: (_primal(x, kernel), (x, kernel)), _backward)
@@ -108,5 +100,5 @@ def fast_conv2d(x: Float[Array, "B H W C"], kernel: Float[Array, "h w C F"]) -> 
     """Computes `conv2d(x, kernel)`, by Winograd's form where that is faster."""
     height = x.shape[1]
     large = height % 4 == 0 and height * min(kernel.shape[2:]) >= SMALLEST
-    exact = x.dtype in (jnp.float32, jnp.float64)  # sums of six rows in 16 bits would lose too many of them
+    exact = x.dtype in (jnp.float32, jnp.float64)  # sums of rows in bfloat16 would round once more
     return (winograd_conv2d if kernel.shape[:2] == (3, 3) and large and exact else conv2d)(x, kernel)

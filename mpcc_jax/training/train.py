@@ -21,7 +21,7 @@ from mpcc_jax.compilation import check_platform, check_precision
 from mpcc_jax.config import flatten, settings_of, validate, validate_data
 from mpcc_jax.data import Dataset, load_dataset, prepare_dataset
 from mpcc_jax.data.loader import DeviceLoader, Examples, StreamLoader, call_bounds, choose_placement
-from mpcc_jax.data.warm_labels import make_warm_labels
+from mpcc_jax.data.warm_labels import make_warm_labels, read_warm_labels
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.evaluation.evaluate import describe, evaluate, evaluate_clustering
 from mpcc_jax.evaluation.scores import choose_sample, over_seeds
@@ -76,7 +76,7 @@ class Run:
         """The key of all noise, of every seed if there are several."""
         return self.layout.replicate_keys(*(keys.noise for keys in self.keys))
 
-    @functools.cached_property
+    @property
     def given_labels(self) -> np.ndarray | None:
         """Labels that the discriminator sees: the true ones, those of the warm start, or none."""
         if self.algorithm.conditional:
@@ -232,6 +232,8 @@ def read_data(
         with display.reading() as progress:
             dataset = (prepare_dataset if prepare else load_dataset)(config, progress)
     validate_data(config, dataset)
+    if config.training.warm_labels != "ward":
+        read_warm_labels(config.training.warm_labels, len(dataset.images), config.model.num_clusters)
     return dataset
 
 

@@ -21,6 +21,13 @@ def test_what_the_peer_does_not_compute_is_refused(field, value):
         peer_settings(config, 1)
 
 
+def test_a_warm_start_is_refused():
+    config = tiny_config()
+    config.update({"variant": "extended", "training": {"iterations": 8}})
+    with pytest.raises(ConfigError, match="the warm start takes 2 iterations, and the peer has none"):
+        peer_settings(config, 1)
+
+
 def test_the_peer_gets_the_configuration_and_the_conventions():
     config = tiny_config()
     config.variant = "released"

@@ -135,6 +135,10 @@ def test_data_that_does_not_fit_is_refused_before_anything_is_written(folder, tm
     with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 2"):
         train(config, tmp_path / "run", from_arrays(SMALL_IMAGES, np.arange(20) % 2), display=quiet())
     config = tiny_config()
+    config.training.update({"warm_start": 0.5, "warm_labels": str(tmp_path / "nowhere.npy")})
+    with pytest.raises(ConfigError, match=r"allowed: 'ward', or a .npy file of 20 integers from 0 to 2.*No such file"):
+        train(config, tmp_path / "run", tiny_dataset(), display=quiet())
+    config = tiny_config()
     config.data.update({"name": f"folder:{folder}", "cache": False})
     config.training.batch_size = 21
     with pytest.raises(ConfigError, match=r"config.training.batch_size is 21; allowed: at most 20"):
