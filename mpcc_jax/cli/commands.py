@@ -40,6 +40,7 @@ from mpcc_jax.workdir import (
     find_run,
     new_folder,
     prepare_workdir,
+    read_results,
     read_run,
     read_settings,
     replace_file,
@@ -205,6 +206,20 @@ def statistics(config: str, overrides: Sequence[str] = (), **options: Any) -> Pa
     return path
 
 
+def _read_members(run: Path) -> list[dict[str, Any]]:
+    """The scores by which one of several seeds was chosen, and its accuracy; of a finished run of several."""
+    results = read_results(run)
+    return [
+        {
+            "seed": member["seed"],
+            "selected": member["seed"] == results["selected_seed"],
+            "accuracy_many_to_one": member.get("accuracy_many_to_one"),
+            **scores,
+        }
+        for member, scores in zip(results.get("members", ()), results.get("selection", ()), strict=False)
+    ]
+
+
 def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **model: Any) -> Path:
     """Writes report.html and its figures, with FID and the like if `evaluate` has measured them."""
     display, trained, folder = _load_model(workdir, **model)
@@ -222,6 +237,7 @@ def report(workdir: str, data_dir: str | None = None, num_images: int = 0, **mod
         history=read_history(find_run(workdir) / "metrics.jsonl", trained.seed if several else None),
         config=settings_of(trained.config),
         environment=environment,
+        members=_read_members(find_run(workdir)),
     )
     write_page(findings, folder)
     return folder / "report.html"

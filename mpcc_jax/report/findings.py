@@ -26,6 +26,7 @@ class Findings:
       confusion: real images by class and cluster, counts.
       latents: means of q(z given x) of a sample of real images, of which `clusters` and `labels` are too.
       history: what was logged, by name: (finished iterations [T], values [T]).
+      members: of a run of several seeds each one's "seed", "selected" (whether it is the one to keep), and scores.
       config, environment: the configuration; machine and versions; nested.
     """
 
@@ -52,6 +53,7 @@ class Findings:
     prior_mean: Float[np.ndarray, "K J"] | None = None
     prior_std: Float[np.ndarray, "K J"] | None = None
     history: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
+    members: Sequence[dict] = ()
     config: dict = dataclasses.field(default_factory=dict)
     environment: dict = dataclasses.field(default_factory=dict)
 

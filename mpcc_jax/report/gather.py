@@ -1,7 +1,7 @@
 """Gathers from a trained model and its evaluation all that the report shows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -72,6 +72,7 @@ def gather_findings(
     history: Mapping,
     config: Mapping,
     environment: Mapping,
+    members: Sequence[dict] = (),
     key: Array | int = 0,
 ) -> Findings:
     """Gathers all that the report shows.
@@ -81,7 +82,7 @@ def gather_findings(
       trained: the model.
       dataset: what it was evaluated on.
       chosen: indices of the images that were evaluated.
-      title, generation, history, config, environment: fields of `Findings`.
+      title, generation, history, config, environment, members: fields of `Findings`.
       key: PRNG key or seed of the generated images.
     """
     encoding, clusters, scores = evaluation.encoding, evaluation.clusters, evaluation.scores
@@ -124,4 +125,5 @@ def gather_findings(
         history=history,
         config=config,
         environment=environment,
+        members=members,
     )

@@ -149,6 +149,7 @@ def render_page(findings: Findings, charts: dict[str, list[Chart]]) -> str:
     all_settings = flatten_dict(findings.config, sep=".")
     return environment.get_template("page.html.j2").render(
         findings=findings,
+        number=show_number,
         facts=_list_facts(findings),
         **_group_scores(findings),
         protocol=_make_rows((findings.generation or {}).get("protocol") or {}),

@@ -1,6 +1,7 @@
 """The page: what it shows and leaves out, its structure, what it escapes."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import re
@@ -99,6 +100,14 @@ def test_structure(written):
                 picture.load()
                 assert head == f"data:image/{picture.format.lower()};base64"
     assert not re.search(r"https?:|//\w|@import|url\(|<script", re.sub(r"base64,[\w+/=]+", "", text))
+
+
+def test_seeds_of_a_run_stand_beside_each_other(undrawn):
+    scores = {"silhouette": 0.5, "agreement": 0.75, "confidence": 0.99, "accuracy_many_to_one": 0.9375}
+    members = [{"seed": seed, "selected": seed == 8, "rank": seed - 2.0, **scores} for seed in (7, 8)]
+    text = Structure(render(dataclasses.replace(make_all_findings(), members=members))).text
+    assert "7 0.9375 0.5000 0.7500 0.9900 5.0000 8, to keep 0.9375 0.5000 0.7500 0.9900 6.0000" in text
+    assert "to keep" not in Structure(render(make_all_findings())).text
 
 
 def test_every_section_and_number_is_shown(written):
