@@ -105,7 +105,7 @@ def default_config() -> ConfigDict:
         # Share of the iterations, the first ones, that are conditional on the clusters of a cheap method; None is the
         # variant's, 0 but for "extended".
         "warm_start": config_dict.placeholder(float),
-        "warm_labels": "ward",  # or the path of a .npy file, an integer for each image in the order of the data
+        "warm_labels": "tsne",  # or the path of a .npy file, an integer for each image in the order of the data
         "iterations_per_call": 10,
         # "float32", "tf32" (TensorFloat-32 products on GPUs), "bfloat16" (images and features between layers too), or
         # "float64", with JAX_ENABLE_X64=1.
@@ -267,8 +267,8 @@ def validate(config: ConfigDict) -> None:
     share = config.training.warm_start
     _check(share is None or 0 <= share <= 1, "training.warm_start", share, "a share of the iterations from 0 to 1")
     if not resolve_warm_start(config):
-        reason = "'ward', because there is no warm start (training.warm_start)"
-        _check(config.training.warm_labels == "ward", "training.warm_labels", config.training.warm_labels, reason)
+        reason = "'tsne', because there is no warm start (training.warm_start)"
+        _check(config.training.warm_labels == "tsne", "training.warm_labels", config.training.warm_labels, reason)
     both = bool(share) and config.training.conditional
     _check(not both, "training.warm_start", share, "0, because training.conditional uses the true labels")
     _validate_augmentation(config)

@@ -27,7 +27,7 @@ FORMAT = 1
 # What a run writes, besides config.json.
 OUTPUTS = (
     *("checkpoints", "data.json", "data.png", "metrics.jsonl", "results.json", "tensorboard", "clusters.png"),
-    *("reconstructions.png", "report.html", "report"),
+    *("reconstructions.png", "report.html", "report", "warm_labels.npy"),
 )
 LOCK = ".lock"
 # Facts of the data that a run goes on with; others, such as where it lies, may change.

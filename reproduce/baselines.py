@@ -1,4 +1,4 @@
-"""What other methods make of the same images: k-means, mixtures, spectral and Ward clustering, and UMAP before them.
+"""What other methods make of the same images: k-means, mixtures, spectral and Ward clustering; t-SNE or UMAP before.
 
 python -m reproduce.baselines --datasets=digits,mnist [--resolution=16] [--seeds=5] [--data_dir=DIR] [--out=results]
 
@@ -10,6 +10,7 @@ OMP_NUM_THREADS says how many threads scikit-learn may use.
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import importlib.util
 import itertools
@@ -26,14 +27,15 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float, Int, UInt8
 from sklearn.base import ClusterMixin
-from sklearn.cluster import HDBSCAN, KMeans, SpectralClustering
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 from threadpoolctl import threadpool_info
 
 from mpcc_jax.config import default_config, validate
 from mpcc_jax.data import Dataset, load_dataset
-from mpcc_jax.data.warm_labels import ward
+from mpcc_jax.data.warm_labels import cluster_map
 from mpcc_jax.errors import DataError, InputError, MPCCError
 from mpcc_jax.evaluation.scores import clustering_scores
 from mpcc_jax.workdir import prepare_workdir, write_json
@@ -43,6 +45,7 @@ from reproduce.runs import processor_name, read_json
 RESOLUTIONS = {"digits": 8}  # as in configs/; all other experiments have the default's
 MAX_COMPONENTS = 50
 VARIANCE = 0.95
+MOST_PAIRED = 10_000  # rows; all distances of more would take gigabytes
 
 
 class Ward(ClusterMixin):
@@ -54,7 +57,21 @@ class Ward(ClusterMixin):
 
     def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
         """Clusters rows."""
-        return ward(features, self.num_clusters)
+        many = len(features) > MOST_PAIRED
+        graph = functools.partial(kneighbors_graph, n_neighbors=10, include_self=False) if many else None
+        return AgglomerativeClustering(self.num_clusters, connectivity=graph).fit_predict(features)
+
+
+class Mapped(ClusterMixin):
+    """Ward linkage in a t-SNE map, the labels of the warm start of `extended`."""
+
+    def __init__(self, num_clusters: int, random_state: int):
+        """The seed draws the images that are mapped, where there are more than 10 000."""
+        self.num_clusters, self.seed = num_clusters, random_state
+
+    def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
+        """Clusters rows."""
+        return cluster_map(features, self.num_clusters, self.seed)
 
 
 class Embedded(ClusterMixin):
@@ -108,6 +125,7 @@ METHODS = {
         reduced=True,
     ),
     "ward": Method("Ward linkage, pixels", Ward, {}),
+    "tsne_ward": Method("t-SNE + Ward linkage, pixels", Mapped, {}),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
     "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
     "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),

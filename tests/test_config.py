@@ -149,7 +149,7 @@ def test_seeds_do_not_wrap():
         ("data.channels", 2, "0 (found out), 1 (gray) or 3 (RGB)"),
         ("augmentation.probability", 1.5, "a number from 0 to 1"),
         ("training.warm_start", 1.5, "a share of the iterations from 0 to 1"),
-        ("training.warm_labels", "mine.npy", "'ward', because there is no warm start"),
+        ("training.warm_labels", "mine.npy", "'tsne', because there is no warm start"),
         ("augmentation.where", "prior", "'discriminator', 'encoder', 'both'"),
         ("augmentation.border", "white", "'black', 'edge', 'reflect'"),
         ("augmentation.rotation", 90.0, "degrees from 0 to 45"),

@@ -1,30 +1,44 @@
-"""Labels that a warm start is conditional on: the clusters of a cheap method, or a file of the user's."""
+"""Labels that a warm start is conditional on: clusters of a t-SNE map, or a file of the user's."""
 
-import functools
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 from sklearn.cluster import AgglomerativeClustering
-from sklearn.neighbors import kneighbors_graph
+from sklearn.manifold import TSNE
+from sklearn.neighbors import KNeighborsClassifier
 
-from mpcc_jax.errors import ConfigError
+from mpcc_jax.errors import ConfigError, DataError
 
-MOST_PAIRED = 10_000  # rows; all distances of more would take gigabytes
+MOST_MAPPED = 10_000  # rows; Ward linkage holds all their distances
+PERPLEXITY, NEIGHBORS = 30.0, 10
 
 
-def ward(features: Float[np.ndarray, "N D"], num_clusters: int) -> Int[np.ndarray, " N"]:
-    """Clusters rows by Ward linkage; of many rows only the ten nearest neighbours of each can be merged."""
-    graph = None
-    if len(features) > MOST_PAIRED:
-        graph = functools.partial(kneighbors_graph, n_neighbors=10, include_self=False)
-    return AgglomerativeClustering(num_clusters, linkage="ward", connectivity=graph).fit_predict(features)
+def cluster_map(features: Float[np.ndarray, "N D"], num_clusters: int, seed: int = 0) -> Int[np.ndarray, " N"]:
+    """Clusters rows by Ward linkage in a t-SNE map; of more than 10 000, those not drawn follow ten neighbours.
+
+    The map starts from principal components, so the seed draws the rows alone. Rounding, and with it the processor and
+    the number of threads, can change the map. Raises DataError if all rows are equal.
+
+    References:
+      van der Maaten and Hinton. Visualizing Data using t-SNE. JMLR 2008.
+    """
+    count = min(len(features), MOST_MAPPED)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
+    if (features[drawn] == features[drawn[0]]).all():
+        raise DataError("all images are equal, so there is nothing to cluster.")
+    settings = {"perplexity": min(PERPLEXITY, (count - 1) / 3), "max_iter": 500}
+    positions = TSNE(init="pca", random_state=seed, **settings).fit_transform(features[drawn])
+    found = AgglomerativeClustering(num_clusters).fit_predict(positions)
+    if count == len(features):
+        return found
+    return KNeighborsClassifier(NEIGHBORS).fit(features[drawn], found).predict(features)
 
 
 def read_warm_labels(path: str, count: int, num_clusters: int) -> Int[np.ndarray, " N"]:
     """Reads a label for each image; ConfigError if they don't fit."""
-    allowed = f"'ward', or a .npy file of {count} integers from 0 to {num_clusters - 1}, one for each image"
+    allowed = f"'tsne', or a .npy file of {count} integers from 0 to {num_clusters - 1}, one for each image"
     wrong = f"config.training.warm_labels is {path!r}; allowed: {allowed}"
     try:
         labels = np.load(Path(path).expanduser(), allow_pickle=False)
@@ -41,8 +55,8 @@ def read_warm_labels(path: str, count: int, num_clusters: int) -> Int[np.ndarray
 def make_warm_labels(config: ConfigDict, images: UInt8[np.ndarray, "N H W C"]) -> Int[np.ndarray, " N"]:
     """Makes a label for each image, as `config.training.warm_labels` says; the true ones have no part in it."""
     chosen, num_clusters = config.training.warm_labels, config.model.num_clusters
-    if chosen == "ward":
-        labels = ward(images.reshape(len(images), -1) / np.float32(255.0), num_clusters)
+    if chosen == "tsne":
+        labels = cluster_map(images.reshape(len(images), -1) / np.float32(255.0), num_clusters)
     else:
         labels = read_warm_labels(chosen, len(images), num_clusters)
     return labels.astype(np.int32)

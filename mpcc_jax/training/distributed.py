@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jaxtyping import ArrayLike
 
 from mpcc_jax.errors import ConfigError
 
@@ -122,11 +123,11 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def from_writer(number: float) -> float:
-    """Returns process 0's number on all processes."""
+def from_writer(values: ArrayLike) -> ArrayLike:
+    """Returns process 0's number or array on all processes."""
     if jax.process_count() == 1:
-        return number
-    return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
+        return values
+    return multihost_utils.broadcast_one_to_all(np.asarray(values))
 
 
 def check_agreement(prefix: str, facts: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ from mpcc_jax.workdir import (
     lock_workdir,
     prepare_workdir,
     read_results,
+    replace_file,
     versions,
     write_facts,
     write_json,
@@ -81,7 +82,15 @@ class Run:
         """Labels that the discriminator sees: the true ones, those of the warm start, or none."""
         if self.algorithm.conditional:
             return self.dataset.labels
-        return make_warm_labels(self.config, self.dataset.images) if self.algorithm.warm_start else None
+        if not self.algorithm.warm_start:
+            return None
+        path = self.workdir / "warm_labels.npy"
+        labels = np.load(path) if path.exists() else make_warm_labels(self.config, self.dataset.images)
+        labels = from_writer(labels)  # rounding can change a map, and with it the clusters and their order
+        if is_writer() and not path.exists():
+            with replace_file(path) as file:
+                np.save(file, labels)
+        return labels
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the results of a seed."""
@@ -232,7 +241,7 @@ def read_data(
         with display.reading() as progress:
             dataset = (prepare_dataset if prepare else load_dataset)(config, progress)
     validate_data(config, dataset)
-    if config.training.warm_labels != "ward":
+    if config.training.warm_labels != "tsne":
         read_warm_labels(config.training.warm_labels, len(dataset.images), config.model.num_clusters)
     return dataset
 

@@ -1,14 +1,13 @@
-"""Labels of a warm start: Ward's clusters against scikit-learn, of few images and of many; files that don't fit."""
+"""Labels of a warm start: clusters of a map, of few images and of many; files that don't fit."""
 
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
 from mpcc_jax.config import default_config
 from mpcc_jax.data import warm_labels
-from mpcc_jax.data.warm_labels import make_warm_labels, read_warm_labels, ward
-from mpcc_jax.errors import ConfigError
+from mpcc_jax.data.warm_labels import cluster_map, make_warm_labels, read_warm_labels
+from mpcc_jax.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -18,23 +17,26 @@ def points():
     return rng.normal(size=(60, 4)) * 0.1 + truth[:, None], truth
 
 
-def test_ward_is_scipys(points):
-    rows, _ = points
-    rows = np.random.default_rng(1).normal(size=rows.shape)
-    expected = fcluster(linkage(rows, "ward"), 5, "maxclust")
-    assert adjusted_rand_score(expected, ward(rows, 5)) == 1.0
-
-
-def test_of_many_rows_only_neighbours_are_merged(points, monkeypatch):
-    monkeypatch.setattr(warm_labels, "MOST_PAIRED", 10)
-    calls = []
-    graph = warm_labels.kneighbors_graph
-    monkeypatch.setattr(warm_labels, "kneighbors_graph", lambda *args, **more: calls.append(1) or graph(*args, **more))
+def test_clusters_that_are_apart_are_found(points):
     rows, truth = points
-    with pytest.warns(UserWarning, match="connected components"):
-        found = ward(rows, 3)
-    assert calls
-    assert adjusted_rand_score(truth, found) == 1.0
+    assert adjusted_rand_score(truth, cluster_map(rows, 3)) == 1.0
+    np.testing.assert_array_equal(cluster_map(rows, 3), cluster_map(rows, 3))
+
+
+def test_of_many_rows_some_are_mapped_and_the_others_follow(points, monkeypatch):
+    rows, truth = points
+    monkeypatch.setattr(warm_labels, "MOST_MAPPED", 45)
+    mapped = []
+    fit = warm_labels.TSNE.fit_transform
+    monkeypatch.setattr(warm_labels.TSNE, "fit_transform", lambda self, x: mapped.append(len(x)) or fit(self, x))
+    for seed in (0, 1):
+        assert adjusted_rand_score(truth, cluster_map(rows, 3, seed)) == 1.0
+    assert mapped == [45, 45]
+
+
+def test_equal_images_have_no_map():
+    with pytest.raises(DataError, match="all images are equal"):
+        cluster_map(np.ones((20, 4)), 3)
 
 
 def test_labels_of_images(points):
@@ -69,7 +71,7 @@ def test_a_file_that_does_not_fit_is_an_error(tmp_path, labels, found):
     np.save(path, labels)
     with pytest.raises(ConfigError) as error:
         read_warm_labels(str(path), 5, 3)
-    assert f"allowed: 'ward', or a .npy file of 5 integers from 0 to 2, one for each image; {found}." in str(
+    assert f"allowed: 'tsne', or a .npy file of 5 integers from 0 to 2, one for each image; {found}." in str(
         error.value
     )
 

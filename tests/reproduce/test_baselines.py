@@ -6,11 +6,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.metrics import adjusted_rand_score
 
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import DataError, WorkdirError
 from reproduce import baselines
-from reproduce.baselines import METHODS, Embedded, Method, fit_missing, main, measure, reduce_images
+from reproduce.baselines import METHODS, Embedded, Method, Ward, fit_missing, main, measure, reduce_images
 
 
 def blobs():
@@ -27,6 +29,24 @@ def test_separate_groups_are_found_and_the_seed_says_all(name):
     assert records[0] == records[2]
     if name != "spectral":
         assert [scores["accuracy_many_to_one"] for scores in records] == [1.0, 1.0, 1.0]
+
+
+def test_ward_is_scipys():
+    rows = np.random.default_rng(1).normal(size=(60, 4))
+    expected = fcluster(linkage(rows, "ward"), 5, "maxclust")
+    assert adjusted_rand_score(expected, Ward(5, 0).fit_predict(rows)) == 1.0
+
+
+def test_of_many_rows_ward_merges_only_neighbours(monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_PAIRED", 10)
+    calls = []
+    graph = baselines.kneighbors_graph
+    monkeypatch.setattr(baselines, "kneighbors_graph", lambda *args, **more: calls.append(1) or graph(*args, **more))
+    images, labels = blobs()
+    with pytest.warns(UserWarning, match="connected components"):
+        found = Ward(3, 0).fit_predict(images.reshape(90, -1) / 255.0)
+    assert calls
+    assert adjusted_rand_score(labels, found) == 1.0
 
 
 @pytest.mark.parametrize("strong", [3, 60])

@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from mpcc_jax.cli.commands import _read_members
+from mpcc_jax.config import settings_of
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
+from mpcc_jax.training import train as train_module
 from mpcc_jax.training.export import export_seed
+from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.train import estimate, prepare, train
-from mpcc_jax.workdir import LOCK, lock_workdir
+from mpcc_jax.workdir import LOCK, lock_workdir, write_facts
 from tests.conftest import SMALL_IMAGES, tiny_config
 from tests.trained import make_run, tiny_dataset, tiny_state, trained_config
 
@@ -136,7 +140,7 @@ def test_data_that_does_not_fit_is_refused_before_anything_is_written(folder, tm
         train(config, tmp_path / "run", from_arrays(SMALL_IMAGES, np.arange(20) % 2), display=quiet())
     config = tiny_config()
     config.training.update({"warm_start": 0.5, "warm_labels": str(tmp_path / "nowhere.npy")})
-    with pytest.raises(ConfigError, match=r"allowed: 'ward', or a .npy file of 20 integers from 0 to 2.*No such file"):
+    with pytest.raises(ConfigError, match=r"allowed: 'tsne', or a .npy file of 20 integers from 0 to 2.*No such file"):
         train(config, tmp_path / "run", tiny_dataset(), display=quiet())
     config = tiny_config()
     config.data.update({"name": f"folder:{folder}", "cache": False})
@@ -144,6 +148,22 @@ def test_data_that_does_not_fit_is_refused_before_anything_is_written(folder, tm
     with pytest.raises(ConfigError, match=r"config.training.batch_size is 21; allowed: at most 20"):
         train(config, tmp_path / "run", display=quiet())
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_a_warm_start_are_made_once(tmp_path, monkeypatch):
+    config, made = tiny_config(), np.arange(20, dtype=np.int32) % 3
+    config.training.warm_start = 0.5
+
+    def given_labels():
+        run = train_module._open_run(config, tmp_path, quiet(), tiny_dataset(), make_layout(config))
+        run.checkpoints.close()
+        return run.given_labels
+
+    monkeypatch.setattr(train_module, "make_warm_labels", lambda config, images: made)
+    np.testing.assert_array_equal(given_labels(), made)
+    monkeypatch.setattr(train_module, "make_warm_labels", lambda config, images: 2 - made)
+    write_facts(tmp_path, settings_of(config), tiny_dataset().facts())
+    np.testing.assert_array_equal(given_labels(), made)
 
 
 def test_preparing_fills_the_cache_and_trains_nothing(folder, tmp_path):
@@ -185,6 +205,10 @@ def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
     assert ranks[results["selected_seed"] - 5] == max(ranks)
     assert results["mean"]["accuracy_many_to_one"] == pytest.approx(np.mean(accuracies))
     assert results["sd"]["accuracy_many_to_one"] == pytest.approx(np.std(accuracies, ddof=1))
+    shown = _read_members(two)
+    assert [(member["seed"], member["rank"]) for member in shown] == [(5, ranks[0]), (6, ranks[1])]
+    assert [member["seed"] for member in shown if member["selected"]] == [results["selected_seed"]]
+    assert _read_members(two / "seed_5") == []
     assert results["best_checkpoint"] in (2, 4)
     assert json.loads((two / "results.json").read_text()) == results
     assert json.loads((two / "seed_6" / "results.json").read_text())["accuracy_many_to_one"] == accuracies[1]
