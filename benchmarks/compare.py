@@ -22,7 +22,7 @@ from benchmarks.ours import compile_run, read_config
 from benchmarks.peer.pipe import Worker, serve
 from benchmarks.peer.settings import Settings, parse_variant
 from benchmarks.rounds import alternate, print_heading, ratios, spread
-from mpcc_jax.config import resolve_conventions, resolve_warm_start
+from mpcc_jax.config import resolve_augmentation, resolve_conventions, resolve_warm_start
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.networks.architecture import ARCHITECTURES
 
@@ -36,7 +36,6 @@ FIXED = {
     "model.share_blocks": True,
     "model.power_iterations": 1,
     "training.conditional": False,
-    "augmentation.probability": None,
 }
 
 
@@ -46,6 +45,8 @@ def peer_settings(config: ConfigDict, image_channels: int) -> Settings:
         group, name = field.split(".")
         if config[group][name] != only:
             raise ConfigError(f"config.{field} is {config[group][name]!r}, and the peer computes {only!r} alone.")
+    if probability := resolve_augmentation(config)["probability"]:
+        raise ConfigError(f"config.augmentation.probability is {probability}, and the peer computes 0 alone.")
     if warm_start := resolve_warm_start(config):
         raise ConfigError(f"the warm start takes {warm_start} iterations, and the peer has none: config.variant=paper.")
     plan, channels = ARCHITECTURES[config.data.resolution], config.model.channels

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from mpcc_jax.augmentation import BORDERS, Augmentation
 from mpcc_jax.errors import ConfigError
-from mpcc_jax.variants import CHOICES, VARIANTS, WARM_STARTS, Conventions
+from mpcc_jax.variants import CHOICES, OPTIONS, VARIANTS, Conventions
 
 if TYPE_CHECKING:
     from mpcc_jax.data.dataset import Dataset
@@ -74,7 +74,8 @@ def default_config() -> ConfigDict:
         },
     }
 
-    # Of real and generated images; None is the default of mpcc_jax.augmentation, where probability 0 is off.
+    # Of real and generated images; None is the variant's, or the default of mpcc_jax.augmentation, whose probability 0
+    # is off.
     config.augmentation = {
         name: config_dict.placeholder(type(value)) for name, value in Augmentation._field_defaults.items()
     }
@@ -178,16 +179,22 @@ def resolve_conventions(config: ConfigDict) -> Conventions:
     return dataclasses.replace(VARIANTS[config.variant], **overrides)
 
 
+def _resolve_option(config: ConfigDict, field: str) -> Any:
+    """Returns the value of a field, or where it is None that of the variant, or None."""
+    group, _, name = field.partition(".")
+    value = config[group][name]
+    return OPTIONS.get(config.variant, {}).get(field) if value is None else value
+
+
 def resolve_augmentation(config: ConfigDict) -> dict[str, Any]:
-    """Returns the fields of `Augmentation`, those that `config.augmentation` sets with its values."""
-    overrides = {name: value for name, value in config.augmentation.items() if value is not None}
-    return {**Augmentation._field_defaults, **overrides}
+    """Returns the fields of `Augmentation`: those of `config.augmentation`, then the variant's, then the defaults."""
+    chosen = {name: _resolve_option(config, f"augmentation.{name}") for name in config.augmentation}
+    return {**Augmentation._field_defaults, **{name: value for name, value in chosen.items() if value is not None}}
 
 
 def resolve_warm_start(config: ConfigDict) -> int:
     """Returns how many iterations are conditional on the clusters of a cheap method."""
-    share = config.training.warm_start
-    share = WARM_STARTS.get(config.variant, 0.0) if share is None else share
+    share = _resolve_option(config, "training.warm_start") or 0.0
     return 0 if config.training.conditional else round(share * config.training.iterations)
 
 

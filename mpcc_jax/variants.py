@@ -53,8 +53,10 @@ VARIANTS = {
 
 VARIANTS["extended"] = VARIANTS["paper"]
 
-# `config.training.warm_start` where it is not set.
-WARM_STARTS = {"extended": 0.25}
+# What a variant sets beside its conventions, where the configuration leaves it open.
+OPTIONS = {
+    "extended": {"training.warm_start": 0.25, "augmentation.probability": 0.5, "augmentation.where": "encoder"},
+}
 
 CHOICES = {
     "upsampling": ("bilinear", "nearest"),

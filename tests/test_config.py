@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from configs import cifar10, digits, mnist
-from mpcc_jax.config import default_config, get_config, resolve_conventions, resolve_warm_start, validate, validate_data
+from mpcc_jax.config import (
+    default_config,
+    get_config,
+    resolve_augmentation,
+    resolve_conventions,
+    resolve_warm_start,
+    validate,
+    validate_data,
+)
 from mpcc_jax.data import Dataset
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.variants import CHOICES, VARIANTS
@@ -199,6 +207,17 @@ def test_a_warm_start_is_a_share_of_the_iterations():
     assert iterations(variant="extended") == 25
     assert iterations(variant="extended", training__warm_start=0.0) == 0
     assert iterations(variant="extended", training__conditional=True) == 0
+
+
+def test_what_a_variant_sets_can_be_set_otherwise():
+    def chosen(**fields):
+        values = resolve_augmentation(override(tiny_config(), **fields))
+        return values["probability"], values["where"], values["rotation"]
+
+    assert chosen() == (0.0, "both", 12.0)
+    assert chosen(variant="extended") == (0.5, "encoder", 12.0)
+    assert chosen(variant="extended", augmentation__where="both", augmentation__rotation=0.0) == (0.5, "both", 0.0)
+    assert chosen(variant="extended", augmentation__probability=0.0) == (0.0, "encoder", 12.0)
 
 
 def test_a_warm_start_needs_no_true_labels():

@@ -23,7 +23,7 @@ def test_what_the_peer_does_not_compute_is_refused(field, value):
 
 def test_a_warm_start_is_refused():
     config = tiny_config()
-    config.update({"variant": "extended", "training": {"iterations": 8}})
+    config.training.update({"warm_start": 0.25, "iterations": 8})
     with pytest.raises(ConfigError, match="the warm start takes 2 iterations, and the peer has none"):
         peer_settings(config, 1)
 
