@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
+VARIANT ?= extended
 PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-lowest test-newest test-faults lint docs benchmark clean
 
 demo: $(VENV)/installed
-	$(BIN)/python launch.py --config configs/digits.py --config.seed=$(SEED)
+	$(BIN)/python launch.py --config configs/digits.py --config.variant=$(VARIANT) --config.seed=$(SEED)
 
 test: $(VENV)/installed-test
 	$(BIN)/python $(PYTEST)

@@ -66,7 +66,7 @@ class Mapped(ClusterMixin):
     """Ward linkage in a t-SNE map, the labels of the warm start of `extended`."""
 
     def __init__(self, num_clusters: int, random_state: int):
-        """The seed draws the images that are mapped, where there are more than 10 000."""
+        """The seed draws the images that are mapped, where there are more than 5000."""
         self.num_clusters, self.seed = num_clusters, random_state
 
     def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:

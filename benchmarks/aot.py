@@ -1,0 +1,206 @@
+"""What training would cost on TPUs, as their compiler estimates it: none has to be there.
+
+python -m benchmarks.aot [--configs digits,mnist] [--precisions bfloat16] [--topologies v5e:1,v5e:2x4] [--num_seeds 1,8]
+    [--batch_size 48] [--out results/aot.json] [--tiny]
+
+libtpu compiles for a slice on a machine that has none (requirements-tpu.txt). The step of each network is compiled as a
+program of its own, since XLA counts the body of a loop once, and counted as often as an iteration takes it. The file is
+written after every program, and what is there is not compiled again. All figures are the compiler's estimates.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from benchmarks.flops import count_flop
+from benchmarks.ours import image_channels_of, read_config
+from benchmarks.peak import peak_of, utilisation
+from mpcc_jax.data.loader import Batch
+from mpcc_jax.model import encode, generate
+from mpcc_jax.prior import Latents
+from mpcc_jax.training.sharding import Layout, make_layout
+from mpcc_jax.training.state import Algorithm, build_algorithm, state_shapes
+from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "f16": 2, "s8": 1, "u8": 1, "pred": 1, "f64": 8, "s64": 8, "u64": 8}
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(")
+_SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
+
+
+class Phase(NamedTuple):
+    """A program, its abstract arguments, and how often an iteration runs it."""
+
+    program: Callable
+    arguments: tuple
+    times: int
+
+
+def slice_devices(topology: str) -> list[Any]:
+    """Returns the devices of a slice as "v5e:2x4" names it; "v5e:1" is one of them alone."""
+    kind, _, shape = topology.partition(":")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    name = f"{kind}:2x2" if shape == "1" else topology
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+    return devices[:1] if shape == "1" else devices
+
+
+def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
+    """The steps of an iteration, and what a trained model does, for abstract arguments on a mesh."""
+    model, size, dtype = algorithm.model, algorithm.batch_size, jnp.float32
+    seeds = (layout.num_seeds,) if layout.num_seeds > 1 else ()
+
+    def array(shape, kind=dtype):
+        spec = PartitionSpec(*layout.seed_axes, "batch")
+        return jax.ShapeDtypeStruct((*seeds, *shape), kind, sharding=NamedSharding(layout.mesh, spec))
+
+    latents = Latents(array((size,), jnp.int32), array((size, model.prior.latent_dim)))
+    images = array((size, *model.image_shape))
+    batch = Batch(images, array((size,), jnp.int32) if algorithm.needs_labels else None)
+    shapes = state_shapes(algorithm)
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct((*seeds, *leaf.shape), leaf.dtype, sharding=sharding),
+        shapes,
+        layout.state(shapes),
+    )
+
+    def precise(update):
+        def program(*arguments):
+            with model.precision.scope():
+                state, metrics = update(algorithm, *arguments)
+            return layout.pin(state), metrics
+
+        return program
+
+    def update_first_encoder(algorithm, state, latents):
+        return update_encoder(algorithm, state, (latents, jnp.bool_(True)))
+
+    def encode_images(state, images):
+        return encode(model, state.params, state.buffers, images, train=False)[0]
+
+    def generate_images(state, latents):
+        return generate(model, state.params, state.buffers, latents.eps, latents.y, train=False)[0]
+
+    programs = {
+        "discriminator": Phase(precise(update_discriminator), (state, (batch, latents)), algorithm.discriminator_steps),
+        "generator": Phase(precise(update_generator), (state, latents), 1),
+        "encoder": Phase(precise(update_first_encoder), (state, latents), algorithm.encoder_steps),
+        "encode": Phase(encode_images, (state, images), 0),
+        "generate": Phase(generate_images, (state, latents), 0),
+    }
+    if seeds:
+        over_seeds = functools.partial(jax.vmap, spmd_axis_name="seed")
+        programs = {name: phase._replace(program=over_seeds(phase.program)) for name, phase in programs.items()}
+    return programs
+
+
+def count_collectives(text: str) -> dict[str, dict[str, int]]:
+    """Counts the collectives of a compiled program and the bytes of their results on one chip, by kind."""
+    found = {}
+    for types, kind in _COLLECTIVE.findall(text):
+        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
+        entry["count"] += 1
+        for element, shape in _SHAPE.findall(types):
+            entry["bytes"] += BYTES.get(element, 4) * int(np.prod([int(n) for n in shape.split(",") if n] or [1]))
+    return found
+
+
+def compile_phase(phase: Phase, donate: bool) -> dict[str, Any]:
+    """Compiles a program, and returns what the compiler says of it for one chip."""
+    start = time.perf_counter()
+    lowered = jax.jit(phase.program, donate_argnums=0 if donate else ()).lower(*phase.arguments)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    cost, memory, text = compiled.cost_analysis(), compiled.memory_analysis(), compiled.as_text()
+    return {
+        "times": phase.times,
+        "trace_s": round(traced - start, 2),
+        "compile_s": round(time.perf_counter() - traced, 2),
+        "flop": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "estimated_s": cost["optimal_seconds"],
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "instructions": text.count(" = "),
+        "collectives": count_collectives(text),
+    }
+
+
+def summarise(record: dict[str, Any], config: ConfigDict, kind: str, chips: int) -> dict[str, Any]:
+    """Adds up an iteration: estimated seconds, iterations per second of all seeds, and utilisation at that estimate."""
+    steps = [facts for facts in record["phases"].values() if facts["times"]]
+    seconds = sum(facts["times"] * facts["estimated_s"] for facts in steps)
+    peak = peak_of(kind, "bfloat16")
+    flop = config.num_seeds * count_flop(config, image_channels_of(config))["rewritten"]
+    return {
+        "compile_s": round(sum(facts["compile_s"] for facts in steps), 1),
+        "memory_bytes": max(facts["argument_bytes"] + facts["temporary_bytes"] for facts in steps),
+        "estimated_s": seconds,
+        "seed_iterations_per_s": config.num_seeds / seconds,
+        "utilisation": utilisation(flop, seconds, chips * peak) if peak else None,
+    }
+
+
+def plan(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], ConfigDict]]:
+    """Yields every combination that was asked for, and its configuration."""
+    for topology in given.topologies.split(","):
+        for name in given.configs.split(","):
+            for precision in given.precisions.split(","):
+                for num_seeds in map(int, given.num_seeds.split(",")):
+                    config = read_config(name, given.tiny, precision, num_seeds)
+                    config.training.batch_size = given.batch_size or config.training.batch_size
+                    key = {"topology": topology, "config": name, "precision": precision, "num_seeds": num_seeds}
+                    yield {**key, "batch_size": config.training.batch_size}, config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", default="digits,mnist")
+    parser.add_argument("--precisions", default="bfloat16")
+    parser.add_argument("--topologies", default="v5e:1")
+    parser.add_argument("--num_seeds", default="1")
+    parser.add_argument("--batch_size", type=int, default=0, help="0 is the configuration's")
+    parser.add_argument("--out", type=pathlib.Path, default="results/aot.json")
+    parser.add_argument("--tiny", action="store_true", help="8x8 pixels and few feature maps, for tests")
+    given = parser.parse_args(arguments)
+    records = json.loads(given.out.read_text()) if given.out.exists() else []
+    for key, config in plan(given):
+        devices = slice_devices(key["topology"])
+        layout = make_layout(config, devices)
+        record = next((entry for entry in records if entry.items() >= key.items()), None)
+        if record is None:
+            record = {**key, "chips": layout.mesh.size, "kind": devices[0].device_kind, "phases": {}}
+            records.append(record)
+        algorithm = build_algorithm(config, image_channels_of(config))
+        for name, phase in phases(algorithm, layout).items():
+            if name in record["phases"]:
+                continue
+            facts = record["phases"][name] = compile_phase(phase, donate=phase.times > 0)
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            given.out.write_text(json.dumps(records, indent=1) + "\n")
+            print(
+                f"{key['config']:14}{key['topology']:9}{key['precision']:10}{key['num_seeds']:>3}  {name:14}"
+                f"{facts['compile_s']:8.1f} s to compile {1e6 * facts['estimated_s']:10.1f} us estimated",
+                flush=True,
+            )
+        record["iteration"] = summarise(record, config, record["kind"], record["chips"])
+        given.out.write_text(json.dumps(records, indent=1) + "\n")
+        print(record["iteration"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Programs for TPUs: what an iteration is made of, and what is read from a compiled program."""
+
+import importlib.util
+import json
+
+import jax
+import pytest
+
+from benchmarks import aot
+from benchmarks.aot import count_collectives, main, phases, plan, summarise
+from benchmarks.ours import read_config
+from mpcc_jax.training.state import build_algorithm
+from tests.conftest import layout_of
+
+HLO = """
+  %all-reduce.1 = (f32[3,4]{1,0}, bf16[8]{0}) all-reduce(%a, %b), replica_groups={{0,1}}
+  %ag = f32[16]{0} all-gather-start(%c), dimensions={0}
+  %done = f32[16]{0} all-gather-done(%ag)
+  ROOT %sum = f32[] add(%d, %e)
+"""
+
+
+def test_collectives_are_counted_with_the_bytes_of_their_results():
+    expected = {"all-reduce": {"count": 1, "bytes": 4 * 12 + 2 * 8}, "all-gather": {"count": 1, "bytes": 4 * 16}}
+    assert count_collectives(HLO) == expected
+
+
+@pytest.mark.parametrize(("devices", "num_seeds"), [(2, 1), (2, 2)])
+def test_phases_are_those_of_an_iteration(devices, num_seeds):
+    algorithm = build_algorithm(read_config("digits", tiny=True, num_seeds=num_seeds), 1)
+    programs = phases(algorithm, layout_of(devices, num_seeds))
+    assert {name: phase.times for name, phase in programs.items()} == {
+        "discriminator": 2,
+        "generator": 1,
+        "encoder": 2,
+        "encode": 0,
+        "generate": 0,
+    }
+    for name in ("discriminator", "encoder", "generate"):
+        phase = programs[name]
+        result = jax.eval_shape(phase.program, *phase.arguments)
+        if phase.times:
+            shapes, expected = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (result[0], phase.arguments[0]))
+            assert shapes == expected
+        else:
+            assert result.shape == ((num_seeds,) if num_seeds > 1 else ()) + (8, 8, 8, 1)
+
+
+def test_an_iteration_is_the_sum_of_its_steps():
+    config = read_config("digits", tiny=True, num_seeds=2)
+    facts = {"compile_s": 2.0, "argument_bytes": 5, "temporary_bytes": 6}
+    steps = {"discriminator": (2, 1e-3), "generator": (1, 2e-3), "encoder": (2, 3e-3), "encode": (0, 7.0)}
+    record = {"phases": {name: {"times": n, "estimated_s": s, **facts} for name, (n, s) in steps.items()}}
+    iteration = summarise(record, config, "TPU v5 lite", 1)
+    assert iteration["estimated_s"] == pytest.approx(10e-3)
+    assert iteration["seed_iterations_per_s"] == pytest.approx(200.0)
+    assert (iteration["compile_s"], iteration["memory_bytes"]) == (6.0, 11)
+    assert summarise(record, config, "unknown", 1)["utilisation"] is None
+
+
+def test_a_slice_is_compiled_for_without_one(tmp_path, monkeypatch):
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("needs requirements-tpu.txt")
+    out = tmp_path / "aot.json"
+    main(["--configs=digits", "--tiny", f"--out={out}"])
+    (record,) = json.loads(out.read_text())
+    assert record["kind"] == "TPU v5 lite"
+    assert record["iteration"]["estimated_s"] > 0
+    monkeypatch.setattr(aot, "compile_phase", lambda *_: pytest.fail("it is compiled already"))
+    main(["--configs=digits", "--tiny", f"--out={out}"])
+
+
+def test_the_plan_is_every_combination():
+    arguments = {"topologies": "v5e:1,v5e:2x4", "configs": "digits", "precisions": "bfloat16", "num_seeds": "1,8"}
+    given = type("Given", (), {**arguments, "tiny": True, "batch_size": 48})
+    keys = [key for key, _ in plan(given)]
+    assert [(key["topology"], key["num_seeds"]) for key in keys] == [
+        ("v5e:1", 1),
+        ("v5e:1", 8),
+        ("v5e:2x4", 1),
+        ("v5e:2x4", 8),
+    ]
+    assert {key["batch_size"] for key in keys} == {48}
