@@ -7,7 +7,7 @@ SEED ?= 0
 VARIANT ?= extended
 PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-lowest test-newest test-faults lint docs benchmark clean
+.PHONY: demo test test-lowest test-newest test-faults lint docs benchmark aot aot-test clean
 
 demo: $(VENV)/installed
 	$(BIN)/python launch.py --config configs/digits.py --config.variant=$(VARIANT) --config.seed=$(SEED)
@@ -42,6 +42,13 @@ docs: $(VENV)/installed-docs
 
 benchmark: $(VENV)/installed
 	$(BIN)/python -m benchmarks.throughput --configs=mnist --precisions=float32 --num_seeds=1 --out=.cache/throughput.json
+
+# What the TPU's compiler says of training, on a machine without a TPU; aot-test of a tiny network.
+aot-test: AOT := --configs=digits --tiny --out=.cache/aot_test.json
+aot aot-test:
+	$(PYTHON) -m venv .cache/aot
+	.cache/aot/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
+	.cache/aot/bin/python -m benchmarks.aot $(AOT)
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

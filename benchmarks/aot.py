@@ -34,6 +34,7 @@ from mpcc_jax.prior import Latents
 from mpcc_jax.training.sharding import Layout, make_layout
 from mpcc_jax.training.state import Algorithm, build_algorithm, state_shapes
 from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
+from reproduce.markdown import render
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "f16": 2, "s8": 1, "u8": 1, "pred": 1, "f64": 8, "s64": 8, "u64": 8}
@@ -145,13 +146,32 @@ def summarise(record: dict[str, Any], config: ConfigDict, kind: str, chips: int)
     seconds = sum(facts["times"] * facts["estimated_s"] for facts in steps)
     peak = peak_of(kind, "bfloat16")
     flop = config.num_seeds * count_flop(config, image_channels_of(config))["rewritten"]
+    moved = [entry for facts in steps for entry in facts["collectives"].values() for _ in range(facts["times"])]
     return {
         "compile_s": round(sum(facts["compile_s"] for facts in steps), 1),
         "memory_bytes": max(facts["argument_bytes"] + facts["temporary_bytes"] for facts in steps),
+        "collectives": sum(entry["count"] for entry in moved),
+        "collective_bytes": sum(entry["bytes"] for entry in moved),
         "estimated_s": seconds,
         "seed_iterations_per_s": config.num_seeds / seconds,
         "utilisation": utilisation(flop, seconds, chips * peak) if peak else None,
     }
+
+
+def render_table(records: list[dict[str, Any]]) -> str:
+    """Renders finished records as a table in Markdown."""
+    headings = [*("config", "slice", "precision", "seeds", "B", "compile, s", "memory, MB"), "collectives (MB)"]
+    rows = []
+    for record in records:
+        if iteration := record.get("iteration"):
+            share = iteration["utilisation"]
+            cells = [record[name] for name in ("config", "topology", "precision", "num_seeds", "batch_size")]
+            cells += [f"{iteration['compile_s']:.0f}", f"{iteration['memory_bytes'] / 1e6:.0f}"]
+            cells += [f"{iteration['collectives']} ({iteration['collective_bytes'] / 1e6:.1f})"]
+            cells += [f"{1e3 * iteration['estimated_s']:.2f}", f"{iteration['seed_iterations_per_s']:.0f}"]
+            rows.append([*cells, "" if share is None else f"{100 * share:.1f} %"])
+    table = render([*headings, "estimate, ms", "seeds x iterations/s", "utilisation"], rows)
+    return "\n".join(["# What the TPU's compiler estimates", "", "## An iteration", "", *table, ""])
 
 
 def plan(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], ConfigDict]]:
@@ -199,6 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
         record["iteration"] = summarise(record, config, record["kind"], record["chips"])
         given.out.write_text(json.dumps(records, indent=1) + "\n")
+        given.out.with_suffix(".md").write_text(render_table(records))
         print(record["iteration"], flush=True)
 
 
