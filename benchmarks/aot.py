@@ -11,6 +11,7 @@ written after every program, and what is there is not compiled again. All figure
 import argparse
 import functools
 import json
+import math
 import os
 import pathlib
 import re
@@ -119,6 +120,12 @@ def count_collectives(text: str) -> dict[str, dict[str, int]]:
     return found
 
 
+def split_estimate(seconds: float) -> tuple[float, int]:
+    """Splits the compiler's sum into seconds and the number of operations that it cannot estimate, each of them -1."""
+    unknown = max(math.ceil(-seconds), 0)
+    return seconds + unknown, unknown
+
+
 def compile_phase(phase: Phase, donate: bool) -> dict[str, Any]:
     """Compiles a program, and returns what the compiler says of it for one chip."""
     start = time.perf_counter()
@@ -132,7 +139,7 @@ def compile_phase(phase: Phase, donate: bool) -> dict[str, Any]:
         "compile_s": round(time.perf_counter() - traced, 2),
         "flop": cost["flops"],
         "bytes": cost["bytes accessed"],
-        "estimated_s": cost["optimal_seconds"],
+        **dict(zip(("estimated_s", "not_estimated"), split_estimate(cost["optimal_seconds"]), strict=True)),
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "instructions": text.count(" = "),
@@ -153,6 +160,7 @@ def summarise(record: dict[str, Any], config: ConfigDict, kind: str, chips: int)
         "collectives": sum(entry["count"] for entry in moved),
         "collective_bytes": sum(entry["bytes"] for entry in moved),
         "estimated_s": seconds,
+        "not_estimated": sum(facts["times"] * facts["not_estimated"] for facts in steps),
         "seed_iterations_per_s": config.num_seeds / seconds,
         "utilisation": utilisation(flop, seconds, chips * peak) if peak else None,
     }
@@ -168,9 +176,10 @@ def render_table(records: list[dict[str, Any]]) -> str:
             cells = [record[name] for name in ("config", "topology", "precision", "num_seeds", "batch_size")]
             cells += [f"{iteration['compile_s']:.0f}", f"{iteration['memory_bytes'] / 1e6:.0f}"]
             cells += [f"{iteration['collectives']} ({iteration['collective_bytes'] / 1e6:.1f})"]
-            cells += [f"{1e3 * iteration['estimated_s']:.2f}", f"{iteration['seed_iterations_per_s']:.0f}"]
+            cells += [f"{1e3 * iteration['estimated_s']:.2f}", iteration["not_estimated"]]
+            cells += [f"{iteration['seed_iterations_per_s']:.0f}"]
             rows.append([*cells, "" if share is None else f"{100 * share:.1f} %"])
-    table = render([*headings, "estimate, ms", "seeds x iterations/s", "utilisation"], rows)
+    table = render([*headings, "estimate, ms", "not estimated", "seeds x iterations/s", "utilisation"], rows)
     return "\n".join(["# What the TPU's compiler estimates", "", "## An iteration", "", *table, ""])
 
 

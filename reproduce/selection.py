@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=TABLES, metavar="TABLE")
     parser.add_argument("--arms", default="paper,extended")
+    parser.add_argument("--rows", "--datasets", dest="rows", help="names with commas; all otherwise")
     parser.add_argument("--seeds", default="100-119", help="which, as 100-119")
     parser.add_argument("--size", type=int, default=4, help="runs of a group")
     parser.add_argument("--scale", choices=SCALES, default="cpu")
@@ -57,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
         arms = choose("--arms", given.arms, table.shown)
         options = Options(scale=given.scale, runs=Path(given.runs), data_dir=given.data_dir)
         text = [f"# {table.title}: one of {given.size} runs, chosen without labels", ""]
-        for row in table.rows:
+        names = choose("--rows", given.rows, [row.name for row in table.rows])
+        for row in (row for row in table.rows if row.name in names):
             config, lines = configure(row, arms[0], given.scale, data_dir=given.data_dir), []
             dataset = load_dataset(config)
             for arm in arms:

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from benchmarks import aot
-from benchmarks.aot import count_collectives, main, phases, plan, render_table, summarise
+from benchmarks.aot import count_collectives, main, phases, plan, render_table, split_estimate, summarise
 from benchmarks.ours import read_config
 from mpcc_jax.training.state import build_algorithm
 from tests.conftest import layout_of
@@ -49,7 +49,7 @@ def test_phases_are_those_of_an_iteration(devices, num_seeds):
 def test_an_iteration_is_the_sum_of_its_steps():
     config = read_config("digits", tiny=True, num_seeds=2)
     moved = {"all-reduce": {"count": 3, "bytes": 10}}
-    facts = {"compile_s": 2.0, "argument_bytes": 5, "temporary_bytes": 6, "collectives": moved}
+    facts = {"compile_s": 2.0, "argument_bytes": 5, "temporary_bytes": 6, "collectives": moved, "not_estimated": 1}
     steps = {"discriminator": (2, 1e-3), "generator": (1, 2e-3), "encoder": (2, 3e-3), "encode": (0, 7.0)}
     record = {"phases": {name: {"times": n, "estimated_s": s, **facts} for name, (n, s) in steps.items()}}
     iteration = summarise(record, config, "TPU v5 lite", 1)
@@ -59,8 +59,15 @@ def test_an_iteration_is_the_sum_of_its_steps():
     assert (iteration["collectives"], iteration["collective_bytes"]) == (15, 50)
     key = {"topology": "v5e:1", "config": "digits", "precision": "bfloat16", "num_seeds": 2, "batch_size": 8}
     table = render_table([{**key, **record, "iteration": iteration}, {**key, "phases": {}}])
-    assert table.splitlines()[-1].startswith("| digits | v5e:1 | bfloat16 | 2 | 8 | 6 | 0 | 15 (0.0) | 10.00 | 200 |")
+    assert table.splitlines()[-1].startswith(
+        "| digits | v5e:1 | bfloat16 | 2 | 8 | 6 | 0 | 15 (0.0) | 10.00 | 5 | 200 |"
+    )
     assert summarise(record, config, "unknown", 1)["utilisation"] is None
+
+
+def test_operations_without_an_estimate_are_counted():
+    assert split_estimate(0.25) == (0.25, 0)
+    assert split_estimate(-4.75) == (0.25, 5)
 
 
 def test_a_slice_is_compiled_for_without_one(tmp_path, monkeypatch):

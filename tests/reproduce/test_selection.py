@@ -18,3 +18,5 @@ def test_a_group_is_scored_by_all_the_chosen_the_best_and_the_consensus():
 def test_groups_of_another_size_are_refused():
     with pytest.raises(SystemExit, match=r"--size is 3; allowed: a number by which 20 seeds can be divided"):
         main(["extended", "--size=3"])
+    with pytest.raises(SystemExit, match=r"--rows has 'nothing'; allowed: digits"):
+        main(["extended", "--rows=nothing"])
