@@ -24,10 +24,12 @@ MODEL_FILE = "weights.safetensors"
 # Of the files of a run; higher when an older version cannot read them any more. In data.json.
 FORMAT = 1
 
+# The labels of a warm start.
+WARM_LABELS = "warm_labels.npy"
 # What a run writes, besides config.json.
 OUTPUTS = (
     *("checkpoints", "data.json", "data.png", "metrics.jsonl", "results.json", "tensorboard", "clusters.png"),
-    *("reconstructions.png", "report.html", "report", "warm_labels.npy"),
+    *("reconstructions.png", "report.html", "report", WARM_LABELS),
 )
 LOCK = ".lock"
 # Facts of the data that a run goes on with; others, such as where it lies, may change.

@@ -1,6 +1,7 @@
 """Trained models to use elsewhere, and one seed of a run of several as a run of its own."""
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.sharding import make_layout, select_seed
 from mpcc_jax.training.state import abstract_state, build_algorithm
 from mpcc_jax.workdir import (
+    WARM_LABELS,
     INCIDENTAL,
     MODEL_FILE,
     new_folder,
@@ -133,6 +135,8 @@ def export_seed(workdir: Path | str, seed: int, out: Path | str) -> int:
     state, iteration = restored
     settings = {**read_settings(workdir), "seed": seed, "num_seeds": 1}
     write_facts(out, settings, facts)
+    if (labels := folder.parent / WARM_LABELS).exists():
+        shutil.copy(labels, out)
     target = Checkpoints(out / "checkpoints")
     target.save(select_seed(state, seed - config.seed), iteration, {"config": settings, "versions": versions()})
     target.close()

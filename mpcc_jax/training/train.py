@@ -37,6 +37,7 @@ from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, selec
 from mpcc_jax.training.state import Algorithm, Keys, TrainState, abstract_state, build_algorithm, init_state, split_seed
 from mpcc_jax.training.steps import compile_train_iterations
 from mpcc_jax.workdir import (
+    WARM_LABELS,
     check_same_run,
     describe_machine,
     lock_workdir,
@@ -76,21 +77,6 @@ class Run:
     def noise_key(self) -> jax.Array:
         """The key of all noise, of every seed if there are several."""
         return self.layout.replicate_keys(*(keys.noise for keys in self.keys))
-
-    @property
-    def given_labels(self) -> np.ndarray | None:
-        """Labels that the discriminator sees: the true ones, those of the warm start, or none."""
-        if self.algorithm.conditional:
-            return self.dataset.labels
-        if not self.algorithm.warm_start:
-            return None
-        path = self.workdir / "warm_labels.npy"
-        labels = np.load(path) if path.exists() else make_warm_labels(self.config, self.dataset.images)
-        labels = from_writer(labels)  # rounding can change a map, and with it the clusters and their order
-        if is_writer() and not path.exists():
-            with replace_file(path) as file:
-                np.save(file, labels)
-        return labels
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the results of a seed."""
@@ -332,13 +318,27 @@ def _next_stop(run: Run, iteration: int) -> int:
     return next_stop(iteration, config.training.iterations, config.evaluation.every, config.checkpoints.every)
 
 
+def _given_labels(run: Run) -> np.ndarray | None:
+    """Returns the labels that the discriminator sees: the true ones, those of the warm start, or none.
+
+    Those of the warm start are made once and kept in a file: rounding can change a map, and the order of its clusters.
+    """
+    if not run.algorithm.warm_start:
+        return run.dataset.labels if run.algorithm.conditional else None
+    path = run.workdir / WARM_LABELS
+    labels = from_writer(np.load(path) if path.exists() else make_warm_labels(run.config, run.dataset.images))
+    if is_writer() and not path.exists():
+        with replace_file(path) as file:
+            np.save(file, labels)
+    return labels
+
+
 def _make_loader(run: Run, placement: str) -> DeviceLoader | StreamLoader:
     training = run.config.training
     kind = {"device": DeviceLoader, "stream": StreamLoader}[placement]
     keys = [keys.data for keys in run.keys]
-    return kind(
-        run.dataset.images, run.given_labels, keys, training.discriminator_steps, training.batch_size, run.layout
-    )
+    labels, steps = _given_labels(run), training.discriminator_steps
+    return kind(run.dataset.images, labels, keys, steps, training.batch_size, run.layout)
 
 
 def _train(run: Run, placement: str, state: TrainState, iteration: int) -> tuple[TrainState, int]:

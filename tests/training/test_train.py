@@ -20,7 +20,7 @@ from mpcc_jax.training import train as train_module
 from mpcc_jax.training.export import export_seed
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.train import estimate, prepare, train
-from mpcc_jax.workdir import LOCK, lock_workdir, write_facts
+from mpcc_jax.workdir import LOCK, WARM_LABELS, lock_workdir, write_facts
 from tests.conftest import SMALL_IMAGES, tiny_config
 from tests.trained import make_run, tiny_dataset, tiny_state, trained_config
 
@@ -157,7 +157,7 @@ def test_labels_of_a_warm_start_are_made_once(tmp_path, monkeypatch):
     def given_labels():
         run = train_module._open_run(config, tmp_path, quiet(), tiny_dataset(), make_layout(config))
         run.checkpoints.close()
-        return run.given_labels
+        return train_module._given_labels(run)
 
     monkeypatch.setattr(train_module, "make_warm_labels", lambda config, images: made)
     np.testing.assert_array_equal(given_labels(), made)
@@ -224,7 +224,9 @@ def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
         export_seed(two, 7, tmp_path / "six")
     with pytest.raises(WorkdirError, match="which is not empty"):
         export_seed(two, 6, tmp_path)
+    (two / WARM_LABELS).write_bytes(b"labels")
     assert export_seed(two, 6, tmp_path / "six") == 4
+    assert (tmp_path / "six" / WARM_LABELS).read_bytes() == b"labels"
     alone = tiny_config()
     alone.seed, alone.training.iterations = 6, 6
     results = train(alone, tmp_path / "six", dataset, display=quiet())
