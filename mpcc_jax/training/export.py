@@ -19,9 +19,9 @@ from mpcc_jax.training.checkpoints import Checkpoints
 from mpcc_jax.training.sharding import make_layout, select_seed
 from mpcc_jax.training.state import abstract_state, build_algorithm
 from mpcc_jax.workdir import (
-    WARM_LABELS,
     INCIDENTAL,
     MODEL_FILE,
+    WARM_LABELS,
     new_folder,
     read_results,
     read_run,
