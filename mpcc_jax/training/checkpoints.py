@@ -136,6 +136,8 @@ class Checkpoints:
         if iteration in self._manager.all_steps():
             return
         if not _is_finite(state):
+            with self._reporting():
+                self._manager.wait_until_finished()
             raise CheckpointError(
                 f"the state after iteration {iteration} is not finite, so it is not saved. {self._describe()}"
             )
@@ -206,7 +208,8 @@ class Checkpoints:
             self._manager.close()
 
     def _describe(self) -> str:
-        return f"Checkpoints that are complete: {self.iterations or 'none'} in {self.directory}."
+        complete = sorted(find_checkpoints(self.directory))  # orbax counts those that are being written, too
+        return f"Checkpoints that are complete: {complete or 'none'} in {self.directory}."
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
