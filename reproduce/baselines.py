@@ -109,21 +109,13 @@ class Method(NamedTuple):
 
 
 _KMEANS = {"n_init": 10, "max_iter": 1000}
-_MIXTURE = {"n_init": 1, "init_params": "kmeans", "max_iter": 1000}
+_MIXTURE = {"covariance_type": "full", "n_init": 1, "init_params": "kmeans", "max_iter": 1000}
 _SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": 10, "n_init": 10}
 _UMAP = {"n_neighbors": 30, "min_dist": 0.0, "n_components": 2}  # as UMAP's documentation advises for clustering
 METHODS = {
     "kmeans_pixels": Method("k-means, pixels", KMeans, _KMEANS),
     "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, reduced=True),
-    "gaussian_mixture_full": Method(
-        "Gaussian mixture, full covariance, PCA", GaussianMixture, {"covariance_type": "full", **_MIXTURE}, reduced=True
-    ),
-    "gaussian_mixture_diagonal": Method(
-        "Gaussian mixture, diagonal covariance, PCA",
-        GaussianMixture,
-        {"covariance_type": "diag", **_MIXTURE},
-        reduced=True,
-    ),
+    "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, reduced=True),
     "ward": Method("Ward linkage, pixels", Ward, {}),
     "tsne_ward": Method("t-SNE + Ward linkage, pixels", Mapped, {}),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
