@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from ml_collections import ConfigDict
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.manifold import TSNE
@@ -13,10 +13,17 @@ from mpcc_jax.errors import ConfigError, DataError
 
 MOST_MAPPED = 5000  # rows; a map of twice as many takes three times as long, and is hardly better
 PERPLEXITY, NEIGHBORS = 30.0, 10
+BLOCK = 10_000
 
 
-def cluster_map(features: Float[np.ndarray, "N D"], num_clusters: int, seed: int = 0) -> Int[np.ndarray, " N"]:
-    """Clusters rows by Ward linkage in a t-SNE map; of more than 5000, those not drawn follow ten neighbours.
+def _as_features(rows: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n D"]:
+    return rows.reshape(len(rows), -1) / np.float32(255.0) if rows.dtype == np.uint8 else rows
+
+
+def cluster_map(
+    rows: UInt8[np.ndarray, "N H W C"] | Float[np.ndarray, "N D"], num_clusters: int, seed: int = 0
+) -> Int[np.ndarray, " N"]:
+    """Clusters images or rows by Ward linkage in a t-SNE map; of more than 5000, those not drawn follow ten neighbours.
 
     The map starts from principal components, so the seed draws the rows alone. Rounding, and with it the processor and
     the number of threads, can change the map. Raises DataError if all rows are equal.
@@ -24,16 +31,18 @@ def cluster_map(features: Float[np.ndarray, "N D"], num_clusters: int, seed: int
     References:
       van der Maaten and Hinton. Visualizing Data using t-SNE. JMLR 2008.
     """
-    count = min(len(features), MOST_MAPPED)
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(features))[:count])
-    if (features[drawn] == features[drawn[0]]).all():
+    count = min(len(rows), MOST_MAPPED)
+    features = _as_features(rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])])
+    if (features == features[0]).all():
         raise DataError("all images are equal, so there is nothing to cluster.")
     settings = {"perplexity": min(PERPLEXITY, (count - 1) / 3), "max_iter": 500}
-    positions = TSNE(init="pca", random_state=seed, **settings).fit_transform(features[drawn])
+    positions = TSNE(init="pca", random_state=seed, **settings).fit_transform(features)
     found = AgglomerativeClustering(num_clusters).fit_predict(positions)
-    if count == len(features):
+    if count == len(rows):
         return found
-    return KNeighborsClassifier(NEIGHBORS).fit(features[drawn], found).predict(features)
+    near = KNeighborsClassifier(NEIGHBORS).fit(features, found)
+    # In blocks, since images in floats may not fit into memory.
+    return np.concatenate([near.predict(_as_features(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)])
 
 
 def read_warm_labels(path: str, count: int, num_clusters: int) -> Int[np.ndarray, " N"]:
@@ -56,7 +65,7 @@ def make_warm_labels(config: ConfigDict, images: UInt8[np.ndarray, "N H W C"]) -
     """Makes a label for each image, as `config.training.warm_labels` says; the true ones have no part in it."""
     chosen, num_clusters = config.training.warm_labels, config.model.num_clusters
     if chosen == "tsne":
-        labels = cluster_map(images.reshape(len(images), -1) / np.float32(255.0), num_clusters)
+        labels = cluster_map(images, num_clusters)
     else:
         labels = read_warm_labels(chosen, len(images), num_clusters)
     return labels.astype(np.int32)

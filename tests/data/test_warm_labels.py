@@ -26,6 +26,7 @@ def test_clusters_that_are_apart_are_found(points):
 def test_of_many_rows_some_are_mapped_and_the_others_follow(points, monkeypatch):
     rows, truth = points
     monkeypatch.setattr(warm_labels, "MOST_MAPPED", 45)
+    monkeypatch.setattr(warm_labels, "BLOCK", 25)
     mapped = []
     fit = warm_labels.TSNE.fit_transform
     monkeypatch.setattr(warm_labels.TSNE, "fit_transform", lambda self, x: mapped.append(len(x)) or fit(self, x))
