@@ -93,8 +93,8 @@ def gather_findings(
     typical, atypical = find_extremes(own, clusters, num_clusters)
     rare = np.argsort(encoding.log_prob, kind="stable")[:SHOWN_OUTLIERS]
     per_cluster = max(SHOWN_RECONSTRUCTIONS // num_clusters, 1)
-    members = [rng.permutation(np.flatnonzero(clusters == cluster)) for cluster in range(num_clusters)]
-    originals = images[np.concatenate([rows[:per_cluster] for rows in members])]
+    shuffled = [rng.permutation(np.flatnonzero(clusters == cluster)) for cluster in range(num_clusters)]
+    originals = images[np.concatenate([rows[:per_cluster] for rows in shuffled])]
     mapped = np.sort(rng.permutation(len(images))[:MAP_SAMPLE])
     ends = rng.permutation(len(images))[: 2 * min(ROWS, len(images) // 2)].reshape(2, -1)
     paths = to_uint8(trained.interpolate(images[ends[0]], images[ends[1]], STEPS)) if ends.size else None

@@ -10,7 +10,8 @@ from mpcc_jax.report.gather import find_extremes, gather_findings, read_history
 from tests.conftest import SMALL_IMAGES
 from tests.trained import LABELS, tiny_dataset, tiny_trained
 
-CONTEXT = {"title": "small", "generation": None, "history": {}, "config": {}, "environment": {}}
+MEMBERS = [{"seed": 3, "selected": True}]
+CONTEXT = {"members": MEMBERS, "title": "small", "generation": None, "history": {}, "config": {}, "environment": {}}
 
 
 def test_extremes():
@@ -41,6 +42,7 @@ def test_findings_are_of_the_chosen_images(labels, chosen):
     assert [len(row) for row in findings.typical] == [min(8, (size + 1) // 2) for size in sizes]
     np.testing.assert_array_equal(findings.outliers, images[np.argsort(trained.log_prob(images))])
     assert findings.data["count"] == 20
+    assert findings.members == MEMBERS
     np.testing.assert_array_equal(findings.latents, evaluation.encoding.mean)
     assert findings.scores["silhouette"] == evaluation.scores["silhouette"]
     if labels is None:
