@@ -104,9 +104,9 @@ def test_structure(written):
 
 def test_seeds_of_a_run_stand_beside_each_other(undrawn):
     scores = {"silhouette": 0.5, "agreement": 0.75, "confidence": 0.99, "accuracy_many_to_one": 0.9375}
-    members = [{"seed": seed, "selected": seed == 8, "rank": seed - 2.0, **scores} for seed in (7, 8)]
+    members = [{"seed": seed, "selected": seed == 8, "rank": 1.5 * seed - 5.5, **scores} for seed in (7, 8)]
     text = Structure(render(dataclasses.replace(make_all_findings(), members=members))).text
-    assert "7 0.9375 0.5000 0.7500 0.9900 5.0000 8, to keep 0.9375 0.5000 0.7500 0.9900 6.0000" in text
+    assert "7 0.9375 0.5000 0.7500 0.9900 5 8, to keep 0.9375 0.5000 0.7500 0.9900 6.5" in text
     assert "to keep" not in Structure(render(make_all_findings())).text
 
 
