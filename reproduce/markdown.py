@@ -158,7 +158,10 @@ def render_study(table: Table, records: Records) -> list[str]:
 
 
 def _bootstrap_difference(values: list[float], others: list[float]) -> str:
-    """Renders how far two means are apart, with the 95 % interval of 10 000 bootstrap samples."""
+    """Renders how far two means are apart, with the 95 % interval of 10 000 bootstrap samples if each has several values."""
+    gap = signed(np.mean(values) - np.mean(others))
+    if min(len(values), len(others)) < 2:
+        return gap
     found = bootstrap(
         (values, others),
         lambda a, b, axis: a.mean(axis) - b.mean(axis),
@@ -166,7 +169,7 @@ def _bootstrap_difference(values: list[float], others: list[float]) -> str:
         rng=np.random.default_rng(0),
     )
     low, high = found.confidence_interval
-    return f"{signed(np.mean(values) - np.mean(others))} ({signed(low)} to {signed(high)})"
+    return f"{gap} ({signed(low)} to {signed(high)})"
 
 
 def render_reliability(table: Table, records: Records) -> list[str]:

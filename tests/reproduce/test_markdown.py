@@ -108,6 +108,9 @@ def test_runs_say_where_they_were_trained(tmp_path, options):
 def test_reliability_of_an_arm(tmp_path, options):
     row = make_row(tmp_path)
     table = make_table(row, name="extended", arms=("paper", "extended"), shown=("paper", "extended"))
+    write_records(row, "paper", options, (0.8,))
+    write_records(row, "extended", options, (0.95, 0.92))
+    assert write_table(table, options).read_text().count("| +13.50 |") == 1
     write_records(row, "paper", options, (0.8, 0.9, 0.7))
     write_records(row, "extended", options, (0.95, 0.92, 0.89))
     text = write_table(table, options).read_text()
