@@ -158,7 +158,7 @@ def render_study(table: Table, records: Records) -> list[str]:
 
 
 def _bootstrap_difference(values: list[float], others: list[float]) -> str:
-    """Renders how far two means are apart, with the 95 % interval of 10 000 bootstrap samples if each has several values."""
+    """Renders how far two means are apart, with the 95 % bootstrap interval if both are of several values."""
     gap = signed(np.mean(values) - np.mean(others))
     if min(len(values), len(others)) < 2:
         return gap
