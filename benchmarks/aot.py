@@ -69,7 +69,7 @@ def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
         spec = PartitionSpec(*layout.seed_axes, "batch")
         return jax.ShapeDtypeStruct((*seeds, *shape), kind, sharding=NamedSharding(layout.mesh, spec))
 
-    latents = Latents(array((size,), jnp.int32), array((size, model.prior.latent_dim)))
+    latents = Latents(array((size,), jnp.int32), array((size, model.prior.noise_dim)))
     images = array((size, *model.image_shape))
     batch = Batch(images, array((size,), jnp.int32) if algorithm.needs_labels else None)
     shapes = state_shapes(algorithm)
@@ -94,7 +94,8 @@ def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
         return encode(model, state.params, state.buffers, images, train=False)[0]
 
     def generate_images(state, latents):
-        return generate(model, state.params, state.buffers, latents.eps, latents.y, train=False)[0]
+        z = model.prior.sampling_mixture(state.params["prior"]).sample(*latents)
+        return generate(model, state.params, state.buffers, z, latents.y, train=False)[0]
 
     programs = {
         "discriminator": Phase(precise(update_discriminator), (state, (batch, latents)), algorithm.discriminator_steps),

@@ -32,7 +32,7 @@ ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34), "M
 # Fields that the peer computes with one value only.
 FIXED = {
     "loss.adversarial": "hinge",
-    "prior.kind": "gaussian_mixture",
+    "prior.family": "gaussian",
     "model.share_blocks": True,
     "model.power_iterations": 1,
     "training.conditional": False,

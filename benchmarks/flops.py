@@ -163,7 +163,7 @@ def network_layers(config: ConfigDict, image_channels: int, rewritten: bool) -> 
         "generator": _generator_layers(config, image_channels, rewritten),
         "discriminator": trunk + discriminator,
         "encoder": trunk + encoder,
-        "prior": mixture if config.prior.kind == "gaussian_mixture" else [],
+        "prior": mixture if config.prior.family != "standard_normal" else [],
     }
 
 

@@ -24,7 +24,7 @@ from mpcc_jax.errors import ConfigError
 
 from . import cifar10
 
-AIM = {"prior.kind": "standard_normal", "model.num_clusters": 1}
+AIM = {"prior.family": "standard_normal", "model.num_clusters": 1}
 ROWS = {
     "table1_row1": {"training.encoder_steps": 1, "training.prior_learning_rate": 2e-4},
     "table1_row2": {"training.encoder_steps": 2, "training.prior_learning_rate": 2e-4},

@@ -33,7 +33,7 @@ RESOLUTIONS = (8, 16, 32, 64, 128)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
-PRIORS = ("gaussian_mixture", "standard_normal")
+PRIORS = ("gaussian", "laplace", "logistic", "student_t", "standard_normal")
 STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
@@ -90,7 +90,13 @@ def default_config() -> ConfigDict:
         "batch_norm_momentum": 0.1,
         "batch_norm_epsilon": 1e-5,
     }
-    config.prior = {"kind": "gaussian_mixture", "sigma_min": 0.5, "initial_log_var": 1.0}
+    config.prior = {
+        "family": "gaussian",  # of the components; or laplace, logistic, student_t, or standard_normal, one component
+        "sigma_min": 0.5,  # of standard deviations
+        "initial_log_var": 1.0,
+        "degrees_of_freedom": 5.0,  # of student_t
+        "learn_degrees_of_freedom": False,  # from there
+    }
     config.loss = {"adversarial": "hinge", "prior_weight": 0.01}  # lambda_p
     config.training = {
         "iterations": 75_000,
@@ -211,7 +217,7 @@ _CHOICES = {
     "data.resolution": RESOLUTIONS,
     "data.placement": PLACEMENTS,
     "model.conditioning": CONDITIONINGS,
-    "prior.kind": PRIORS,
+    "prior.family": PRIORS,
     "evaluation.statistics": STATISTICS,
     "training.precision": PRECISIONS,
     "loss.adversarial": ADVERSARIAL,
@@ -256,6 +262,11 @@ _RULES = (
     ("0 (found out), 1 (gray) or 3 (RGB)", lambda value: value in (0, 1, 3), "data.channels"),
     ("a gray level from 0 to 255", lambda value: 0 <= value <= 255, "data.background"),
     ("2 or more", lambda value: value >= 2, "data.omniglot.classes"),
+    (
+        "a number above 2, where the variance is finite",
+        lambda value: 2 < value < math.inf,
+        "prior.degrees_of_freedom",
+    ),
     ("below 2^31", lambda value: value < 2**31, "training.iterations"),
 )
 
@@ -307,8 +318,12 @@ def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:
         chunks = int(math.log2(config.data.resolution)) - 1
         reason = f"at least {chunks}, because model.conditioning 'split' cuts z into {chunks} chunks"
         _check(model.latent_dim >= chunks, "model.latent_dim", model.latent_dim, reason)
-    if config.prior.kind == "standard_normal":
-        reason = "1, because prior.kind 'standard_normal' has no clusters"
+    prior = config.prior
+    if prior.learn_degrees_of_freedom:
+        reason = "False, because prior.family is not 'student_t'"
+        _check(prior.family == "student_t", "prior.learn_degrees_of_freedom", True, reason)
+    if prior.family == "standard_normal":
+        reason = "1, because prior.family 'standard_normal' has no clusters"
         _check(model.num_clusters == 1, "model.num_clusters", model.num_clusters, reason)
     elif conventions.sigma_floor == "clip":
         reason = "a number above 0 (the paper's is 0.5): without a floor sigma collapses"

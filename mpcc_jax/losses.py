@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from mpcc_jax.prior import LOG_2PI, GaussianMixture
+from mpcc_jax.prior import LOG_2PI, Mixture
 
 
 def _check_logits(logits: ArrayLike) -> None:
@@ -109,7 +109,7 @@ def gaussian_nll(
     return 0.5 * jnp.sum(squared_error + log_var + log_constant, axis=-1)
 
 
-def log_membership(z: Float[ArrayLike, "B J"], mixture: GaussianMixture) -> Float[Array, "B K"]:
+def log_membership(z: Float[ArrayLike, "B J"], mixture: Mixture) -> Float[Array, "B K"]:
     """Log probability of each component given a latent, log q(y = k | z) (Eq. 9, by log-sum-exp)."""
     chex.assert_rank(z, 2)
     chex.assert_type(z, float)
@@ -124,7 +124,7 @@ def membership_cross_entropy(y: Int[Array, " B"], log_memberships: Float[Array, 
     return -jnp.take_along_axis(log_memberships, y[:, None], axis=-1)[:, 0]
 
 
-def prior_negative_entropy(mixture: GaussianMixture, dimension_weight: float | None = None) -> Float[Array, ""]:
+def prior_negative_entropy(mixture: Mixture, dimension_weight: float | None = None) -> Float[Array, ""]:
     """Negative entropy of y and of z given y under the prior, in nats (L_p, Eq. 10); the caller weighs it by lambda_p.
 
     sum_k phi_k [ log phi_k - dimension_weight * sum_j ( 1/2 + 1/2 log(2 pi sigma_kj^2) ) ]
@@ -134,6 +134,5 @@ def prior_negative_entropy(mixture: GaussianMixture, dimension_weight: float | N
     """
     if dimension_weight is None:
         dimension_weight = 1.0 / mixture.latent_dim
-    component_entropy = 0.5 * jnp.sum(1.0 + LOG_2PI + mixture.log_var, axis=-1)
     weights = jnp.exp(mixture.log_weights)
-    return jnp.sum(weights * (mixture.log_weights - dimension_weight * component_entropy))
+    return jnp.sum(weights * (mixture.log_weights - dimension_weight * mixture.component_entropy))

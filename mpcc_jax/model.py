@@ -23,7 +23,7 @@ from mpcc_jax.networks.normalization import Standardize
 from mpcc_jax.networks.precision import PRECISIONS, Precision
 from mpcc_jax.networks.rewrites import Rewrites
 from mpcc_jax.networks.spectral import SpectralConv, SpectralDense, SpectralEmbed
-from mpcc_jax.prior import GaussianMixturePrior, Prior, StandardNormalPrior
+from mpcc_jax.prior import MixturePrior, Prior, StandardNormalPrior
 from mpcc_jax.variants import Conventions
 
 Params = dict[str, Any]
@@ -84,16 +84,11 @@ def build_model(
     standardize = _partial(
         Standardize, momentum=settings.batch_norm_momentum, epsilon=settings.batch_norm_epsilon, axis_name=axis_name
     )
-    if config.prior.kind == "standard_normal":
+    if config.prior.family == "standard_normal":
         prior = StandardNormalPrior(settings.latent_dim)
     else:
-        prior = GaussianMixturePrior(
-            settings.num_clusters,
-            settings.latent_dim,
-            config.prior.sigma_min,
-            config.prior.initial_log_var,
-            conventions.sigma_floor,
-        )
+        sizes = (settings.num_clusters, settings.latent_dim)
+        prior = MixturePrior(*sizes, floor=conventions.sigma_floor, **config.prior)
     return Model(
         generator=Generator(
             image_channels=image_channels,

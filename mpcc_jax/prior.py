@@ -1,13 +1,14 @@
-"""Priors of the latent space: the learnable Gaussian mixture (section 3.3), and the standard normal of AIM.
+"""Priors of the latent space: learnable mixtures (section 3.3; Gaussian in the paper), and the standard normal of AIM.
 
-`GaussianMixture` is the distribution, arrays only. The two priors say which distribution the trainable parameters
+`Mixture` is the distribution. The two priors say which distribution the trainable parameters
 theta_c stand for: with floor="clip" (the paper) one and the same everywhere; with floor="add" (the released code) one
 for sampling, another for the membership and a third for L_p.
 """
 
 import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -18,12 +19,89 @@ LOG_2PI = math.log(2.0 * math.pi)
 PriorParams = dict[str, Float[ArrayLike, "K J"]]  # theta_c
 
 
-class GaussianMixture(NamedTuple):
-    """Mixture of K diagonal Gaussians in J dimensions, p(z) = sum_k phi_k N(z | mu_k, sigma_k^2)."""
+class Family(NamedTuple):
+    """A distribution of mean 0 and variance 1, of which every latent dimension of a component is a multiple.
 
-    log_weights: Array  # log phi, [K]
-    mean: Array  # mu, [K, J]
-    log_var: Array  # log sigma^2, [K, J]
+    Attributes:
+      noise: normal draws that a dimension needs.
+      draw: t from standard normal noise [..., noise * J] and degrees of freedom, None but for Student's.
+      log_prob: log density of t, nats.
+      entropy: nats.
+    """
+
+    noise: int
+    draw: Callable[[Array, Any], Array]
+    log_prob: Callable[[Array, Any], Array]
+    entropy: Callable[[Any], Array | float]
+
+
+_LAPLACE, _LOGISTIC = math.sqrt(0.5), math.sqrt(3.0) / math.pi  # scales of variance 1
+
+
+def _draw_laplace(eps: Array, df: None) -> Array:
+    """The quantile function at Phi(eps), so that noise of 0 is the mean."""
+    return -_LAPLACE * jnp.sign(eps) * (math.log(2.0) + jax.scipy.stats.norm.logcdf(-jnp.abs(eps)))
+
+
+def _draw_logistic(eps: Array, df: None) -> Array:
+    return _LOGISTIC * (jax.scipy.stats.norm.logcdf(eps) - jax.scipy.stats.norm.logcdf(-eps))
+
+
+def _logistic_log_prob(t: Array, df: None) -> Array:
+    size = jnp.abs(t) / _LOGISTIC
+    return -size - 2.0 * jnp.log1p(jnp.exp(-size)) - math.log(_LOGISTIC)
+
+
+def _draw_student(eps: Array, df: Array) -> Array:
+    """A direction of the plane times a radius (Bailey, 1994): eps sqrt(expm1(r^2 / df) df / r^2) for normal pairs."""
+    first, second = jnp.split(eps, 2, axis=-1)
+    square = first**2 + second**2
+    ratio = square / df
+    safe = jnp.where(ratio > 1e-6, ratio, 1.0)
+    stretch = jnp.where(ratio > 1e-6, jnp.expm1(safe) / safe, 1.0)
+    return first * jnp.sqrt(stretch * (df - 2.0) / df)
+
+
+def _student_log_prob(t: Array, df: Array) -> Array:
+    half = 0.5 * (df + 1.0)
+    constant = jax.lax.lgamma(half) - jax.lax.lgamma(0.5 * df) - 0.5 * jnp.log((df - 2.0) * math.pi)
+    return constant - half * jnp.log1p(t**2 / (df - 2.0))
+
+
+def _student_entropy(df: Array) -> Array:
+    half = 0.5 * (df + 1.0)
+    log_beta = jax.lax.lgamma(0.5 * df) + math.lgamma(0.5) - jax.lax.lgamma(half)
+    return half * (jax.lax.digamma(half) - jax.lax.digamma(0.5 * df)) + 0.5 * jnp.log(df - 2.0) + log_beta
+
+
+FAMILIES = {
+    "gaussian": Family(1, lambda eps, df: eps, lambda t, df: -0.5 * (t**2 + LOG_2PI), lambda df: 0.5 * (1.0 + LOG_2PI)),
+    "laplace": Family(
+        1,
+        _draw_laplace,
+        lambda t, df: -jnp.abs(t) / _LAPLACE - math.log(2.0 * _LAPLACE),
+        lambda df: 1.0 + math.log(2.0 * _LAPLACE),
+    ),
+    "logistic": Family(1, _draw_logistic, _logistic_log_prob, lambda df: 2.0 + math.log(_LOGISTIC)),
+    "student_t": Family(2, _draw_student, _student_log_prob, _student_entropy),
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Mixture of K components with independent dimensions, p(z) = sum_k phi_k p(z | mu_k, sigma_k).
+
+    Attributes:
+      family: one of `FAMILIES`; sigma is the standard deviation in each.
+      df: degrees of freedom of Student's t, above 2, [K, J].
+    """
+
+    log_weights: Any  # log phi, [K]
+    mean: Any  # mu, [K, J]
+    log_var: Any  # log sigma^2, [K, J]
+    df: Any = None
+    family: str = dataclasses.field(default="gaussian", metadata={"static": True})
 
     @property
     def num_components(self) -> int:
@@ -35,16 +113,28 @@ class GaussianMixture(NamedTuple):
         """J."""
         return self.mean.shape[-1]
 
-    def sample(self, y: Int[ArrayLike, " B"], eps: Float[ArrayLike, "B J"]) -> Float[Array, "B J"]:
-        """Draws z given y by the reparameterization trick, mu_y + sigma_y eps with standard normal eps."""
+    def sample(self, y: Int[ArrayLike, " B"], eps: Float[ArrayLike, "B N"]) -> Float[Array, "B J"]:
+        """Draws z given y by the reparameterization trick, mu_y + sigma_y t(eps) with standard normal eps."""
         chex.assert_rank((y, eps), (1, 2))
-        return self.mean[y] + jnp.exp(0.5 * self.log_var[y]) * eps
+        t = FAMILIES[self.family].draw(jnp.asarray(eps), None if self.df is None else self.df[y])
+        return self.mean[y] + jnp.exp(0.5 * self.log_var[y]) * t
 
     def component_log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, "B K"]:
-        """Log density of latents under every component, log N(z | mu_k, sigma_k^2), in nats."""
+        """Log density of latents under every component, log p(z | mu_k, sigma_k), in nats."""
         chex.assert_shape(z, (None, self.latent_dim))
-        distance = (z[:, None, :] - self.mean[None]) ** 2 * jnp.exp(-self.log_var)[None]
-        return -0.5 * jnp.sum(distance + self.log_var[None] + LOG_2PI, axis=-1)
+        if self.family == "gaussian":
+            distance = (z[:, None, :] - self.mean[None]) ** 2 * jnp.exp(-self.log_var)[None]
+            return -0.5 * jnp.sum(distance + self.log_var[None] + LOG_2PI, axis=-1)
+        t = (z[:, None, :] - self.mean[None]) * jnp.exp(-0.5 * self.log_var)[None]
+        log_prob = FAMILIES[self.family].log_prob(t, None if self.df is None else self.df[None])
+        return jnp.sum(log_prob - 0.5 * self.log_var[None], axis=-1)
+
+    @property
+    def component_entropy(self) -> Float[Array, " K"]:
+        """Entropy of every component, in nats."""
+        if self.family == "gaussian":
+            return 0.5 * jnp.sum(1.0 + LOG_2PI + self.log_var, axis=-1)
+        return jnp.sum(FAMILIES[self.family].entropy(self.df) + 0.5 * self.log_var, axis=-1)
 
     def log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
         """Log density of latents under the mixture, log p(z), in nats."""
@@ -57,10 +147,12 @@ class GaussianMixture(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianMixturePrior:
-    """Learnable mixture with equal weights; theta_c = {"mean", "log_var"}, each [K, J].
+class MixturePrior:
+    """Learnable mixture with equal weights; theta_c = {"mean", "log_var"}, each [K, J], and "excess" of learnt df.
 
     Attributes:
+      family: one of `FAMILIES`.
+      degrees_of_freedom: of Student's t, above 2; where they are learnt, the first ones, 2 + softplus(excess).
       sigma_min: lower bound of the standard deviations; the paper's threshold is 0.5.
       floor: "clip": sigma = max(exp(log_var / 2), sigma_min) everywhere (paper); "add": exp(log_var / 2) + sigma_min
         when sampling, variance exp(log_var) + sigma_min^2 in the membership, no floor in L_p (released code).
@@ -71,13 +163,24 @@ class GaussianMixturePrior:
     sigma_min: float = 0.5
     initial_log_var: float = 1.0
     floor: str = "clip"
+    family: str = "gaussian"
+    degrees_of_freedom: float = 5.0
+    learn_degrees_of_freedom: bool = False
+
+    @property
+    def noise_dim(self) -> int:
+        """Normal draws behind a latent."""
+        return FAMILIES[self.family].noise * self.latent_dim
 
     def init(self, key: PRNGKeyArray) -> PriorParams:
         """Draws orthogonal means (appendix C; Saxe et al., 2014) and sets equal variances."""
         shape = (self.num_components, self.latent_dim)
         mean = jax.nn.initializers.orthogonal()(key, shape)
         # With a type of its own: a weakly typed leaf would become a strong one in the first step, and compile it twice.
-        return self.project({"mean": mean, "log_var": jnp.full(shape, self.initial_log_var, mean.dtype)})
+        params = {"mean": mean, "log_var": jnp.full(shape, self.initial_log_var, mean.dtype)}
+        if self.family == "student_t" and self.learn_degrees_of_freedom:
+            params["excess"] = jnp.full(shape, math.log(math.expm1(self.degrees_of_freedom - 2.0)), mean.dtype)
+        return self.project(params)
 
     def project(self, params: PriorParams) -> PriorParams:
         """Moves variances that an update took below the floor of "clip", where gradients vanish, back onto it."""
@@ -85,19 +188,19 @@ class GaussianMixturePrior:
             return params
         return {**params, "log_var": self._clip(params["log_var"])}
 
-    def sampling_mixture(self, params: PriorParams) -> GaussianMixture:
+    def sampling_mixture(self, params: PriorParams) -> Mixture:
         """Returns the mixture that latents are drawn from, p(z | y)."""
         if self.floor == "clip":
             return self._mixture(params, self._clip(params["log_var"]))
         return self._mixture(params, 2.0 * jnp.log(jnp.exp(0.5 * params["log_var"]) + self.sigma_min))
 
-    def membership_mixture(self, params: PriorParams) -> GaussianMixture:
+    def membership_mixture(self, params: PriorParams) -> Mixture:
         """Returns the mixture inside the membership q(y | z), Eq. 9."""
         if self.floor == "clip":
             return self._mixture(params, self._clip(params["log_var"]))
         return self._mixture(params, jnp.log(jnp.exp(params["log_var"]) + self.sigma_min**2))
 
-    def entropy_mixture(self, params: PriorParams) -> GaussianMixture:
+    def entropy_mixture(self, params: PriorParams) -> Mixture:
         """Returns the mixture inside L_p, Eq. 10."""
         log_var = params["log_var"]
         return self._mixture(params, self._clip(log_var) if self.floor == "clip" else log_var)
@@ -107,9 +210,18 @@ class GaussianMixturePrior:
         floor = 2.0 * math.log(self.sigma_min) if self.sigma_min > 0 else -math.inf
         return jnp.where(log_var < floor, floor, log_var)
 
-    def _mixture(self, params: PriorParams, log_var: Float[ArrayLike, "K J"]) -> GaussianMixture:
+    def _mixture(self, params: PriorParams, log_var: Float[ArrayLike, "K J"]) -> Mixture:
         log_weights = jnp.full((self.num_components,), -math.log(self.num_components), params["mean"].dtype)
-        return GaussianMixture(log_weights, params["mean"], log_var)
+        df = None
+        if "excess" in params:
+            df = 2.0 + jax.nn.softplus(params["excess"])
+        elif self.family == "student_t":
+            df = jnp.full_like(params["mean"], self.degrees_of_freedom)
+        return Mixture(log_weights, params["mean"], log_var, df, self.family)
+
+
+# The paper's, the default of `family`.
+GaussianMixture, GaussianMixturePrior = Mixture, MixturePrior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +230,11 @@ class StandardNormalPrior:
 
     latent_dim: int
     num_components: int = dataclasses.field(default=1, init=False)
+
+    @property
+    def noise_dim(self) -> int:
+        """Normal draws behind a latent."""
+        return self.latent_dim
 
     def init(self, key: PRNGKeyArray) -> PriorParams:
         """Returns {}."""
@@ -128,28 +245,28 @@ class StandardNormalPrior:
         """Returns {}."""
         return params
 
-    def sampling_mixture(self, params: PriorParams) -> GaussianMixture:
+    def sampling_mixture(self, params: PriorParams) -> Mixture:
         """Returns the standard normal as a mixture of one component."""
         del params
         zeros = jnp.zeros((1, self.latent_dim))
-        return GaussianMixture(jnp.zeros((1,)), zeros, zeros)
+        return Mixture(jnp.zeros((1,)), zeros, zeros)
 
     membership_mixture = sampling_mixture
     entropy_mixture = sampling_mixture
 
 
-Prior = GaussianMixturePrior | StandardNormalPrior
+Prior = MixturePrior | StandardNormalPrior
 
 
 class Latents(NamedTuple):
-    """Draws behind a batch of latents; z = mu_y + sigma_y eps is computed with the prior of the moment."""
+    """Draws behind a batch of latents; z = mu_y + sigma_y t(eps) is computed with the prior of the moment."""
 
     y: Array  # components, integers, [..., B]
-    eps: Array  # standard normal, [..., B, J]
+    eps: Array  # standard normal, [..., B, N]; N is J, 2 J for Student's t
 
 
 def draw_latents(key: PRNGKeyArray, shape: tuple[int, ...], prior: Prior) -> Latents:
-    """Draws y ~ p(y), uniform, of a shape, and eps ~ N(0, I) of (*shape, J)."""
+    """Draws y ~ p(y), uniform, of a shape, and eps ~ N(0, I) of (*shape, N)."""
     component_key, normal_key = jax.random.split(key)
     y = jax.random.randint(component_key, shape, 0, prior.num_components)
-    return Latents(y, jax.random.normal(normal_key, (*shape, prior.latent_dim)))
+    return Latents(y, jax.random.normal(normal_key, (*shape, prior.noise_dim)))

@@ -18,7 +18,7 @@ from mpcc_jax.errors import CheckpointError, ConfigError, InputError
 from mpcc_jax.evaluation.encode import Encoding, encode_images, generate_images, generator_buffers
 from mpcc_jax.losses import log_membership
 from mpcc_jax.model import Model
-from mpcc_jax.prior import GaussianMixture, draw_latents
+from mpcc_jax.prior import Mixture, draw_latents
 from mpcc_jax.training.checkpoints import find_checkpoints, read_checkpoint, read_model
 from mpcc_jax.training.sharding import select_seed
 from mpcc_jax.training.state import build_algorithm, split_seed
@@ -86,7 +86,7 @@ class TrainedModel:
         return self.model.image_shape
 
     @functools.cached_property
-    def prior(self) -> GaussianMixture:
+    def prior(self) -> Mixture:
         """The mixture that latents are drawn from."""
         return self.model.prior.sampling_mixture(self.weights.params["prior"])
 

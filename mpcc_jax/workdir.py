@@ -48,8 +48,8 @@ INCIDENTAL = (
     "data.placement",
 )
 # Fields of older versions that say nothing with these values.
-REMOVED = {"data.crop_padding": 0, "data.flip": False}
-OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.kind"}
+REMOVED = {"data.crop_padding": 0, "data.flip": False, "prior.kind": "gaussian_mixture"}
+OWN_FIELDS = {"variant", "seed", "data.name", "model.num_clusters", "prior.sigma_min"}
 
 
 def versions() -> dict[str, str]:

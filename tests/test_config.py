@@ -149,7 +149,9 @@ def test_seeds_do_not_wrap():
         ("model.batch_norm_momentum", 0.0, "above 0, at most 1"),
         ("loss.prior_weight", -0.1, "0 or more"),
         ("prior.sigma_min", 0.0, "a number above 0"),
-        ("prior.kind", "student", "'gaussian_mixture', 'standard_normal'"),
+        ("prior.degrees_of_freedom", 2.0, "a number above 2, where the variance is finite"),
+        ("prior.learn_degrees_of_freedom", True, "False, because prior.family is not 'student_t'"),
+        ("prior.family", "student", "'gaussian', 'laplace', 'logistic', 'student_t', 'standard_normal'"),
         ("loss.adversarial", "hing", "'hinge', 'non_saturating', 'wasserstein', 'least_squares'"),
         ("model.conditioning", "cbn", "'split', 'shared', 'conditional'"),
         ("data.resolution", 28, "8, 16, 32, 64, 128"),
@@ -186,7 +188,7 @@ def test_split_needs_a_dimension_for_every_chunk():
 
 
 def test_standard_normal_prior_has_one_cluster():
-    config = override(tiny_config(), **{"prior.kind": "standard_normal"})
+    config = override(tiny_config(), **{"prior.family": "standard_normal"})
     with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 1"):
         validate(config)
 

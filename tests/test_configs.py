@@ -41,7 +41,7 @@ def settings(name, split, channels, latent_dim, clusters, conditioning, iteratio
         "model.num_clusters": clusters,
         "model.conditioning": conditioning,
         "model.share_blocks": True,
-        "prior.kind": "gaussian_mixture",
+        "prior.family": "gaussian",
         "training.iterations": iterations,
         "training.encoder_steps": encoder_steps,
         "training.prior_learning_rate": prior_rate,
@@ -54,7 +54,7 @@ def ablation(encoder_steps, prior_rate, clusters=10, **more):
     return settings("cifar10", "train", 96, 128, clusters, "split", 75_000, encoder_steps, prior_rate, **more)
 
 
-AIM = {"clusters": 1, "prior.kind": "standard_normal"}
+AIM = {"clusters": 1, "prior.family": "standard_normal"}
 ROWS = {
     "tables:table1_row1": ablation(1, 2e-4),
     "tables:table1_row2": ablation(2, 2e-4),

@@ -1,13 +1,13 @@
-"""The priors: initialisation, the floor of sigma in both variants, sampling, densities."""
+"""The priors: initialisation, the floor of sigma in both variants; samples, densities and entropies of families."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 from mpcc_jax.losses import prior_negative_entropy
-from mpcc_jax.prior import GaussianMixturePrior, StandardNormalPrior, draw_latents
+from mpcc_jax.prior import FAMILIES, MixturePrior, StandardNormalPrior, draw_latents
 
 KEY = jax.random.key(0)
 MIXTURES = ("sampling_mixture", "membership_mixture", "entropy_mixture")
@@ -15,7 +15,7 @@ MIXTURES = ("sampling_mixture", "membership_mixture", "entropy_mixture")
 
 @pytest.mark.parametrize(("num_components", "latent_dim"), [(10, 24), (24, 10)])
 def test_init_is_orthogonal_with_equal_variances(num_components, latent_dim):
-    params = GaussianMixturePrior(num_components, latent_dim, initial_log_var=0.3).init(KEY)
+    params = MixturePrior(num_components, latent_dim, initial_log_var=0.3).init(KEY)
     mean = np.asarray(params["mean"], np.float64)
     assert mean.shape == (num_components, latent_dim)
     gram = mean @ mean.T if num_components <= latent_dim else mean.T @ mean
@@ -29,7 +29,7 @@ def params_with(log_var):
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_clip_floor_is_one_sigma_everywhere(mixture):
-    mixture_of = getattr(GaussianMixturePrior(1, 2, sigma_min=0.5), mixture)
+    mixture_of = getattr(MixturePrior(1, 2, sigma_min=0.5), mixture)
     for log_var in (-8.0, 1.0):
         sigma = np.exp(0.5 * np.asarray(mixture_of(params_with(log_var)).log_var))
         np.testing.assert_allclose(sigma, max(np.exp(log_var / 2), 0.5), rtol=1e-6)
@@ -39,7 +39,7 @@ def test_clip_floor_is_one_sigma_everywhere(mixture):
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_gradients_are_whole_on_the_floor_and_zero_below(mixture):
     """`jnp.maximum` halves a gradient at a tie, and `project` puts parameters exactly there."""
-    prior = GaussianMixturePrior(1, 2, sigma_min=0.5)
+    prior = MixturePrior(1, 2, sigma_min=0.5)
     floor = prior.project(params_with(-8.0))
     slope = jax.grad(lambda params: jnp.sum(getattr(prior, mixture)(params).log_var))
     np.testing.assert_array_equal(slope(floor)["log_var"], 1.0)
@@ -47,14 +47,14 @@ def test_gradients_are_whole_on_the_floor_and_zero_below(mixture):
 
 
 def test_entropy_lifts_a_sigma_off_the_floor_by_the_closed_form():
-    prior = GaussianMixturePrior(1, 2, sigma_min=0.5)
+    prior = MixturePrior(1, 2, sigma_min=0.5)
     slope = jax.grad(lambda params: prior_negative_entropy(prior.entropy_mixture(params)))
     np.testing.assert_allclose(slope(prior.project(params_with(-8.0)))["log_var"], -0.5 / 2)
 
 
 @pytest.mark.parametrize("log_var", [-8.0, 1.0])
 def test_added_floor_is_three_sigmas(log_var):
-    prior, params = GaussianMixturePrior(1, 2, sigma_min=0.5, floor="add"), params_with(log_var)
+    prior, params = MixturePrior(1, 2, sigma_min=0.5, floor="add"), params_with(log_var)
     assert prior.project(params) is params
     sampling, membership, entropy = (getattr(prior, mixture)(params).log_var for mixture in MIXTURES)
     np.testing.assert_allclose(np.exp(0.5 * sampling), np.exp(log_var / 2) + 0.5, rtol=1e-6)
@@ -63,7 +63,7 @@ def test_added_floor_is_three_sigmas(log_var):
 
 
 def test_sample_is_the_reparameterization():
-    prior = GaussianMixturePrior(3, 2)
+    prior = MixturePrior(3, 2)
     mixture = prior.sampling_mixture(prior.init(KEY))
     y, eps = jnp.asarray([2, 0, 2]), jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)), jnp.float32)
     sigma = np.exp(0.5 * np.asarray(mixture.log_var))
@@ -71,7 +71,7 @@ def test_sample_is_the_reparameterization():
 
 
 def test_log_prob():
-    prior = GaussianMixturePrior(3, 2)
+    prior = MixturePrior(3, 2)
     mixture = prior.sampling_mixture(prior.init(KEY))
     z = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32)
     mean, sigma = np.asarray(mixture.mean, np.float64), np.exp(0.5 * np.asarray(mixture.log_var, np.float64))
@@ -91,7 +91,7 @@ def test_standard_normal_has_nothing_to_learn():
 
 def test_signatures_are_checked_in_every_transformation():
     """Under the import hook of conftest.py: vmap, scan, eval_shape and float64, with pytrees of whatever they hold."""
-    prior = GaussianMixturePrior(3, 2)
+    prior = MixturePrior(3, 2)
 
     def density(key):
         mixture = prior.sampling_mixture(prior.init(key))
@@ -103,3 +103,76 @@ def test_signatures_are_checked_in_every_transformation():
     with jax.enable_x64(True):
         assert jax.jit(density)(KEY).dtype == jnp.float64
     assert jax.tree.map(lambda _: None, prior.sampling_mixture(prior.init(KEY))).mean is None
+
+
+FAMILY_OF_SCIPY = {
+    "gaussian": stats.norm(),
+    "laplace": stats.laplace(scale=np.sqrt(0.5)),
+    "logistic": stats.logistic(scale=np.sqrt(3) / np.pi),
+    "student_t": stats.t(5.0, scale=np.sqrt(3 / 5)),
+}
+
+
+def one_dimension(family, df=5.0):
+    """A mixture of one component in one dimension, of mean 0.5 and standard deviation 1.5."""
+    prior = MixturePrior(1, 1, family=family, degrees_of_freedom=df)
+    return prior, prior.sampling_mixture({"mean": jnp.full((1, 1), 0.5), "log_var": jnp.full((1, 1), np.log(1.5**2))})
+
+
+def expected_of(family):
+    return lambda x: FAMILY_OF_SCIPY[family].logpdf((x - 0.5) / 1.5) - np.log(1.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_density_and_entropy_of_a_family(family):
+    """Against SciPy, six deviations away too; the density integrates to one."""
+    _, mixture = one_dimension(family)
+    z = np.linspace(-8.5, 9.5, 37, dtype=np.float32)
+    np.testing.assert_allclose(mixture.component_log_prob(z[:, None])[:, 0], expected_of(family)(z), rtol=1e-5)
+    entropy = FAMILY_OF_SCIPY[family].entropy() + np.log(1.5)
+    np.testing.assert_allclose(mixture.component_entropy, [entropy], rtol=1e-5)
+    with jax.enable_x64(True):
+        density = jax.jit(lambda x: jnp.exp(one_dimension(family)[1].log_prob(x[:, None])))
+        total = integrate.quad_vec(lambda x: np.asarray(density(np.float64([x]))), -np.inf, np.inf)[0]
+    np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_samples_of_a_family(family):
+    """Kolmogorov and Smirnov's distance to SciPy's; noise of 0 is the mean, and that of six deviations finite."""
+    prior, mixture = one_dimension(family)
+    eps = np.random.default_rng(0).normal(size=(100_000, prior.noise_dim)).astype(np.float32)
+    z = np.asarray(mixture.sample(jnp.zeros(len(eps), int), eps))[:, 0]
+    assert stats.kstest(z, lambda x: FAMILY_OF_SCIPY[family].cdf((x - 0.5) / 1.5)).pvalue > 0.01
+    far = mixture.sample(jnp.zeros(3, int), jnp.asarray([-6.0, 0.0, 6.0])[:, None] * jnp.ones((3, prior.noise_dim)))
+    assert np.all(np.isfinite(far))
+    np.testing.assert_allclose(far[:, 0] - 0.5, [-(far[2, 0] - 0.5), 0.0, far[2, 0] - 0.5], atol=1e-5)
+    slopes = jax.vmap(jax.grad(lambda e: mixture.sample(jnp.zeros(1, int), e[None])[0, 0]))(eps[:1000])
+    assert np.all(np.isfinite(slopes))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_of_a_family(family):
+    """Of a sample, a density and an entropy in all parameters, against finite differences in float64."""
+    with jax.enable_x64(True):
+        prior = MixturePrior(2, 3, family=family, learn_degrees_of_freedom=True)
+        rng = np.random.default_rng(0)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape)), prior.init(KEY))
+        assert ("excess" in params) == (family == "student_t")
+        eps, y = jnp.asarray(rng.normal(size=(4, prior.noise_dim))), jnp.asarray([0, 1, 1, 0])
+
+        def loss(params):
+            mixture = prior.sampling_mixture(params)
+            z = mixture.sample(y, eps)
+            return jnp.sum(jnp.sin(z)) + jnp.sum(mixture.log_prob(z)) + jnp.sum(mixture.component_entropy)
+
+        jax.test_util.check_grads(loss, (params,), order=1, modes=["rev"], eps=1e-5)
+
+
+def test_many_degrees_of_freedom_are_gaussian():
+    with jax.enable_x64(True):
+        (_, normal), (prior, student) = one_dimension("gaussian"), one_dimension("student_t", 1e7)
+        z, y = jnp.linspace(-3.0, 4.0, 9)[:, None], jnp.zeros(9, int)
+        np.testing.assert_allclose(student.component_log_prob(z), normal.component_log_prob(z), atol=1e-5)
+        np.testing.assert_allclose(student.component_entropy, normal.component_entropy, atol=1e-5)
+        np.testing.assert_allclose(student.sample(y, jnp.tile(z, prior.noise_dim)), normal.sample(y, z), atol=1e-5)

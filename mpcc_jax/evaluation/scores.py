@@ -11,7 +11,7 @@ from sklearn import metrics
 from sklearn.metrics.cluster import contingency_matrix
 
 from mpcc_jax.evaluation.encode import Encoding
-from mpcc_jax.prior import GaussianMixture
+from mpcc_jax.prior import Mixture
 
 Labels = Integer[np.ndarray, " N"]
 
@@ -31,7 +31,7 @@ def choose_sample(count: int, seen: int | float, num_images: int) -> slice | Int
     return np.sort(np.random.default_rng(0).choice(count, size, replace=False))
 
 
-def score_encoding(encoding: Encoding, labels: Labels | None, mixture: GaussianMixture) -> tuple[dict, np.ndarray]:
+def score_encoding(encoding: Encoding, labels: Labels | None, mixture: Mixture) -> tuple[dict, np.ndarray]:
     """Scores the clustering of an encoding; `mixture` is the prior behind its memberships.
 
     Returns the scores against labels, if there are any, and those without, by name, and the clusters, integers, [N].
@@ -117,7 +117,7 @@ def prior_overlap(mean: Float[Array | np.ndarray, "K J"], log_var: Float[Array |
 
 
 def unsupervised_scores(
-    latents: Float[np.ndarray, "N J"], log_memberships: Float[np.ndarray, "N K"], mixture: GaussianMixture
+    latents: Float[np.ndarray, "N J"], log_memberships: Float[np.ndarray, "N K"], mixture: Mixture
 ) -> dict:
     """Returns all scores without labels.
 

@@ -145,10 +145,10 @@ def export_released(
         import_torch("--format=pth")
     trained = load(workdir, iteration, seed, warn=warn)
     params, buffers, average = trained.weights
-    if not params["prior"]:
+    if trained.config.prior.family != "gaussian":
         raise ConfigError(
-            f"{workdir} has config.prior.kind {trained.config.prior.kind!r}; allowed: 'gaussian_mixture', whose means "
-            "and variances the authors' Prior stores."
+            f"{workdir} has config.prior.family {trained.config.prior.family!r}; allowed: 'gaussian', whose means and "
+            "variances the authors' Prior stores."
         )
     unused = pathlib.Path(workdir).expanduser() / UNUSED
     tensors = to_complete_released(trained.model, params, buffers, read_tensors(unused) if unused.exists() else None)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Integer
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.evaluation.evaluate import Evaluation
 from mpcc_jax.evaluation.features import to_uint8
-from mpcc_jax.prior import GaussianMixture
+from mpcc_jax.prior import Mixture
 from mpcc_jax.report.findings import Findings
 from mpcc_jax.trained_model import TrainedModel
 
@@ -24,7 +24,7 @@ STEPS = 9
 # Scores that are no numbers have fields of their own.
 TABLES = ("cluster_sizes", "majorities", "confusion", "class_names")
 
-_component_log_prob = jax.jit(GaussianMixture.component_log_prob)
+_component_log_prob = jax.jit(Mixture.component_log_prob)
 
 
 def find_extremes(

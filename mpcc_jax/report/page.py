@@ -85,7 +85,7 @@ SCORES = LABELLED_SCORES | UNLABELLED_SCORES | GENERATION_SCORES
 MAIN_SETTINGS = (
     *("seed", "variant", "data.name", "data.resolution"),
     *(f"model.{name}" for name in ("channels", "latent_dim", "num_clusters", "conditioning")),
-    *("prior.kind", "prior.sigma_min", "loss.adversarial", "loss.prior_weight"),
+    *("prior.family", "prior.sigma_min", "loss.adversarial", "loss.prior_weight"),
     *(f"training.{name}" for name in ("iterations", "batch_size", "discriminator_steps", "encoder_steps")),
     *("training.learning_rate", "training.prior_learning_rate", "training.conditional", "ema.decay"),
 )

@@ -125,7 +125,7 @@ def signs_of_collapse(config: ConfigDict, values: dict[str, float]) -> dict[str,
     empty = values["probe_empty_clusters"]
     sigma_mean, sigma_max = values["prior_sigma_mean"], values["prior_sigma_max"]
     loss = values["discriminator_loss_real"] + values["discriminator_loss_fake"]
-    mixture, saturating = config.prior.kind == "gaussian_mixture", config.loss.adversarial in SATURATING
+    mixture, saturating = config.prior.family != "standard_normal", config.loss.adversarial in SATURATING
     signs = {
         "dead_clusters": (clusters > 1 and empty > 0, f"{empty:.0f} of {clusters} clusters hold no image"),
         "sigma_at_floor": (

@@ -17,7 +17,7 @@ from mpcc_jax.augmentation import Transforms, augment, draw_transforms
 from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.loader import Batch, Examples, to_batch
 from mpcc_jax.model import discriminate, encode, generate
-from mpcc_jax.prior import GaussianMixture, Latents, draw_latents
+from mpcc_jax.prior import Latents, Mixture, draw_latents
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import Algorithm, TrainState, state_shapes
 
@@ -137,7 +137,7 @@ def update_generator(
 
 
 def information(
-    mixture: GaussianMixture,
+    mixture: Mixture,
     y: Int[Array, " B"],
     z: Float[Array, "B J"],
     mean: Float[Array, "B J"],

@@ -64,7 +64,7 @@ COUNTERS = {"dot_general": dot_products, "conv_general_dilated": convolution_pro
 
 def configure(conditioning="conditional", resolution=8, latent_dim=8, variant="paper", prior=None, **model):
     config = tiny_config()
-    config.variant, config.prior.kind = variant, prior or config.prior.kind
+    config.variant, config.prior.family = variant, prior or config.prior.family
     config.data.resolution = resolution
     config.model.update({"conditioning": conditioning, "latent_dim": latent_dim, **model})
     return config

@@ -199,8 +199,8 @@ def test_runs_that_the_authors_code_cannot_hold_or_reads_in_another_way(tmp_path
     export_released(run, tmp_path / "out", warn=warnings.append)
     assert "config.variant 'paper'" in warnings[0]
     config = tiny_config()
-    config.prior.kind, config.model.num_clusters = "standard_normal", 1
+    config.prior.family, config.model.num_clusters = "standard_normal", 1
     run = make_released_run(tmp_path / "normal", config)
-    with pytest.raises(ConfigError, match=r"config\.prior\.kind 'standard_normal'; allowed: 'gaussian_mixture'"):
+    with pytest.raises(ConfigError, match=r"config\.prior\.family 'standard_normal'; allowed: 'gaussian'"):
         export_released(run, tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -103,7 +103,7 @@ def test_signs_that_mean_nothing_for_other_losses_and_priors():
     config = tiny_config()
     config.loss.adversarial = "wasserstein"
     assert signs(config, discriminator_loss_real=-5.0, discriminator_loss_fake=-3.0) == {}
-    config.prior.kind, config.model.num_clusters = "standard_normal", 1
+    config.prior.family, config.model.num_clusters = "standard_normal", 1
     assert signs(config, prior_sigma_mean=0.1, probe_empty_clusters=0.0) == {}
 
 

@@ -100,7 +100,7 @@ def test_paper_and_released_move_the_prior_differently(algorithm, state):
 
 def test_the_standard_normal_prior_trains_without_clusters():
     config = tiny_config()
-    config.prior.kind = "standard_normal"
+    config.prior.family = "standard_normal"
     config.model.num_clusters = 1
     algorithm = build_algorithm(config, 1)
     state = assemble_state(algorithm, *random_variables(algorithm.model))

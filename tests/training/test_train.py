@@ -17,7 +17,7 @@ from mpcc_jax.errors import CheckpointError, ConfigError, DataError, WorkdirErro
 from mpcc_jax.printing import Display
 from mpcc_jax.trained_model import load
 from mpcc_jax.training import train as train_module
-from mpcc_jax.training.export import export_seed
+from mpcc_jax.training.export import export_model, export_seed
 from mpcc_jax.training.sharding import make_layout
 from mpcc_jax.training.train import estimate, prepare, train
 from mpcc_jax.workdir import LOCK, WARM_LABELS, lock_workdir, write_facts
@@ -189,6 +189,23 @@ def test_the_estimate_is_measured_by_the_first_calls(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="iterations is 2; allowed with --estimate: more than 2"):
         estimate(config, tiny_dataset(), display=quiet())
     assert not list(tmp_path.iterdir())
+
+
+def test_another_family_of_components_is_trained_and_used(tmp_path):
+    config = tiny_config()
+    config.prior.update({"family": "student_t", "learn_degrees_of_freedom": True})
+    train(config, tmp_path / "run", tiny_dataset(), display=quiet())
+    trained = load(tmp_path / "run")
+    excess = trained.weights.params["prior"]["excess"]
+    assert np.ptp(excess) > 0
+    assert np.all(np.isfinite(excess))
+    z, y = trained.draw(0, 5, truncation=0.0)
+    np.testing.assert_allclose(z, trained.prior.mean[y], atol=1e-6)
+    assert np.all(np.isfinite(trained.log_prob(SMALL_IMAGES)))
+    again = load(export_model(tmp_path / "run", tmp_path / "exported"))
+    np.testing.assert_array_equal(again.predict(SMALL_IMAGES), trained.predict(SMALL_IMAGES))
+    config.training.iterations = 6
+    assert train(config, tmp_path / "run", tiny_dataset(), display=quiet())["resumed_at"] == 4
 
 
 def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
