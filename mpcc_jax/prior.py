@@ -87,9 +87,7 @@ FAMILIES = {
 }
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """Mixture of K components with independent dimensions, p(z) = sum_k phi_k p(z | mu_k, sigma_k).
 
     Attributes:
@@ -97,11 +95,11 @@ class Mixture:
       df: degrees of freedom of Student's t, above 2, [K, J].
     """
 
-    log_weights: Any  # log phi, [K]
-    mean: Any  # mu, [K, J]
-    log_var: Any  # log sigma^2, [K, J]
-    df: Any = None
-    family: str = dataclasses.field(default="gaussian", metadata={"static": True})
+    log_weights: Array  # log phi, [K]
+    mean: Array  # mu, [K, J]
+    log_var: Array  # log sigma^2, [K, J]
+    df: Array | None = None
+    family: str = "gaussian"
 
     @property
     def num_components(self) -> int:
@@ -144,6 +142,12 @@ class Mixture:
         """Squared distance to the likeliest component in its deviations, averaged over J; about 1 inside it."""
         nearest = jnp.argmax(self.log_weights[None, :] + self.component_log_prob(z), axis=-1)
         return jnp.mean((z - self.mean[nearest]) ** 2 * jnp.exp(-self.log_var[nearest]), axis=-1)
+
+
+# The family is no array.
+jax.tree_util.register_pytree_node(
+    Mixture, lambda mixture: (mixture[:-1], mixture.family), lambda family, arrays: Mixture(*arrays, family)
+)
 
 
 @dataclasses.dataclass(frozen=True)
