@@ -1,8 +1,8 @@
 """Priors of the latent space: learnable mixtures (section 3.3; Gaussian in the paper), and the standard normal of AIM.
 
-`Mixture` is the distribution. The two priors say which distribution the trainable parameters
-theta_c stand for: with floor="clip" (the paper) one and the same everywhere; with floor="add" (the released code) one
-for sampling, another for the membership and a third for L_p.
+`Mixture` is the distribution. The two priors say which distribution the trainable parameters theta_c stand for: with
+floor="clip" (the paper) one and the same everywhere; with floor="add" (the released code) one for sampling, another for
+the membership and a third for L_p.
 """
 
 import dataclasses
@@ -120,7 +120,7 @@ class Mixture(NamedTuple):
     def component_log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, "B K"]:
         """Log density of latents under every component, log p(z | mu_k, sigma_k), in nats."""
         chex.assert_shape(z, (None, self.latent_dim))
-        if self.family == "gaussian":
+        if self.family == "gaussian":  # in the order of its sums before there were others, bit for bit
             distance = (z[:, None, :] - self.mean[None]) ** 2 * jnp.exp(-self.log_var)[None]
             return -0.5 * jnp.sum(distance + self.log_var[None] + LOG_2PI, axis=-1)
         t = (z[:, None, :] - self.mean[None]) * jnp.exp(-0.5 * self.log_var)[None]
