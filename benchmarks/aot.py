@@ -10,6 +10,7 @@ written after every program, and what is there is not compiled again. All figure
 
 import argparse
 import functools
+import itertools
 import json
 import math
 import os
@@ -33,7 +34,7 @@ from mpcc_jax.data.loader import Batch
 from mpcc_jax.model import encode, generate
 from mpcc_jax.prior import Latents
 from mpcc_jax.training.sharding import Layout, make_layout
-from mpcc_jax.training.state import Algorithm, build_algorithm, state_shapes
+from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm
 from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
 from reproduce.markdown import render
 
@@ -72,12 +73,7 @@ def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
     latents = Latents(array((size,), jnp.int32), array((size, model.prior.noise_dim)))
     images = array((size, *model.image_shape))
     batch = Batch(images, array((size,), jnp.int32) if algorithm.needs_labels else None)
-    shapes = state_shapes(algorithm)
-    state = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct((*seeds, *leaf.shape), leaf.dtype, sharding=sharding),
-        shapes,
-        layout.state(shapes),
-    )
+    state = abstract_state(algorithm, layout)
 
     def precise(update):
         def program(*arguments):
@@ -122,7 +118,10 @@ def count_collectives(text: str) -> dict[str, dict[str, int]]:
 
 
 def split_estimate(seconds: float) -> tuple[float, int]:
-    """Splits the compiler's sum into seconds and the number of operations that it cannot estimate, each of them -1."""
+    """Splits the compiler's sum into seconds and a number of operations that it cannot estimate.
+
+    Each of these seems to add -1: sums are a few milliseconds above -1, -5 or -42, and the compiler does not say it.
+    """
     unknown = max(math.ceil(-seconds), 0)
     return seconds + unknown, unknown
 
@@ -186,14 +185,13 @@ def render_table(records: list[dict[str, Any]]) -> str:
 
 def plan(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], ConfigDict]]:
     """Yields every combination that was asked for, and its configuration."""
-    for topology in given.topologies.split(","):
-        for name in given.configs.split(","):
-            for precision in given.precisions.split(","):
-                for num_seeds in map(int, given.num_seeds.split(",")):
-                    config = read_config(name, given.tiny, precision, num_seeds)
-                    config.training.batch_size = given.batch_size or config.training.batch_size
-                    key = {"topology": topology, "config": name, "precision": precision, "num_seeds": num_seeds}
-                    yield {**key, "batch_size": config.training.batch_size}, config
+    names, lists = ("topology", "config", "precision"), (given.topologies, given.configs, given.precisions)
+    seeds = [int(number) for number in given.num_seeds.split(",")]
+    for *chosen, num_seeds in itertools.product(*(text.split(",") for text in lists), seeds):
+        key = {**dict(zip(names, chosen, strict=True)), "num_seeds": num_seeds}
+        config = read_config(key["config"], given.tiny, key["precision"], num_seeds)
+        config.training.batch_size = given.batch_size or config.training.batch_size
+        yield {**key, "batch_size": config.training.batch_size}, config
 
 
 def main(arguments: list[str] | None = None) -> None:

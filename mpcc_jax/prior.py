@@ -20,22 +20,32 @@ PriorParams = dict[str, Float[ArrayLike, "K J"]]  # theta_c
 
 
 class Family(NamedTuple):
-    """A distribution of mean 0 and variance 1, of which every latent dimension of a component is a multiple.
+    """One dimension of a component, mu + sigma t with t of mean 0 and variance 1; df is None but for Student's.
 
     Attributes:
       noise: normal draws that a dimension needs.
-      draw: t from standard normal noise [..., noise * J] and degrees of freedom, None but for Student's.
-      log_prob: log density of t, nats.
-      entropy: nats.
+      draw: t from standard normal noise [..., noise * J] and df.
+      log_prob: log density of z from z - mu, log sigma^2 and df, nats.
+      entropy: from log sigma^2 and df, nats.
     """
 
     noise: int
     draw: Callable[[Array, Any], Array]
-    log_prob: Callable[[Array, Any], Array]
-    entropy: Callable[[Any], Array | float]
+    log_prob: Callable[[Array, Array, Any], Array]
+    entropy: Callable[[Array, Any], Array]
 
 
 _LAPLACE, _LOGISTIC = math.sqrt(0.5), math.sqrt(3.0) / math.pi  # scales of variance 1
+
+
+def _scaled(noise: int, draw: Callable, log_prob: Callable, entropy: Callable) -> Family:
+    """A family from log density and entropy of t."""
+    return Family(
+        noise,
+        draw,
+        lambda difference, log_var, df: log_prob(difference * jnp.exp(-0.5 * log_var), df) - 0.5 * log_var,
+        lambda log_var, df: entropy(df) + 0.5 * log_var,
+    )
 
 
 def _draw_laplace(eps: Array, df: None) -> Array:
@@ -75,15 +85,20 @@ def _student_entropy(df: Array) -> Array:
 
 
 FAMILIES = {
-    "gaussian": Family(1, lambda eps, df: eps, lambda t, df: -0.5 * (t**2 + LOG_2PI), lambda df: 0.5 * (1.0 + LOG_2PI)),
-    "laplace": Family(
+    "gaussian": Family(
+        1,
+        lambda eps, df: eps,
+        lambda difference, log_var, df: -0.5 * (difference**2 * jnp.exp(-log_var) + log_var + LOG_2PI),
+        lambda log_var, df: 0.5 * (1.0 + LOG_2PI + log_var),
+    ),
+    "laplace": _scaled(
         1,
         _draw_laplace,
         lambda t, df: -jnp.abs(t) / _LAPLACE - math.log(2.0 * _LAPLACE),
         lambda df: 1.0 + math.log(2.0 * _LAPLACE),
     ),
-    "logistic": Family(1, _draw_logistic, _logistic_log_prob, lambda df: 2.0 + math.log(_LOGISTIC)),
-    "student_t": Family(2, _draw_student, _student_log_prob, _student_entropy),
+    "logistic": _scaled(1, _draw_logistic, _logistic_log_prob, lambda df: 2.0 + math.log(_LOGISTIC)),
+    "student_t": _scaled(2, _draw_student, _student_log_prob, _student_entropy),
 }
 
 
@@ -120,19 +135,14 @@ class Mixture(NamedTuple):
     def component_log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, "B K"]:
         """Log density of latents under every component, log p(z | mu_k, sigma_k), in nats."""
         chex.assert_shape(z, (None, self.latent_dim))
-        if self.family == "gaussian":  # in the order of its sums before there were others, bit for bit
-            distance = (z[:, None, :] - self.mean[None]) ** 2 * jnp.exp(-self.log_var)[None]
-            return -0.5 * jnp.sum(distance + self.log_var[None] + LOG_2PI, axis=-1)
-        t = (z[:, None, :] - self.mean[None]) * jnp.exp(-0.5 * self.log_var)[None]
-        log_prob = FAMILIES[self.family].log_prob(t, None if self.df is None else self.df[None])
-        return jnp.sum(log_prob - 0.5 * self.log_var[None], axis=-1)
+        df = None if self.df is None else self.df[None]
+        log_prob = FAMILIES[self.family].log_prob(z[:, None, :] - self.mean[None], self.log_var[None], df)
+        return jnp.sum(log_prob, axis=-1)
 
     @property
     def component_entropy(self) -> Float[Array, " K"]:
         """Entropy of every component, in nats."""
-        if self.family == "gaussian":
-            return 0.5 * jnp.sum(1.0 + LOG_2PI + self.log_var, axis=-1)
-        return jnp.sum(FAMILIES[self.family].entropy(self.df) + 0.5 * self.log_var, axis=-1)
+        return jnp.sum(FAMILIES[self.family].entropy(self.log_var, self.df), axis=-1)
 
     def log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
         """Log density of latents under the mixture, log p(z), in nats."""

@@ -138,6 +138,7 @@ def test_a_removed_field_counts_only_where_it_did_something(tmp_path):
     config = tiny_config()
     older = json.loads(config.to_json_best_effort())
     older["data"] |= {"crop_padding": 0, "flip": False}
+    older["prior"] = {"kind": "gaussian_mixture", "sigma_min": 0.5, "initial_log_var": 1.0}
     older["speed"]["grouped_spectral_norms"] = True
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     write_json(tmp_path / "config.json", older)

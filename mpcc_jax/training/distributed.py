@@ -127,7 +127,8 @@ def from_writer(values: ArrayLike) -> ArrayLike:
     """Returns process 0's number or array on all processes."""
     if jax.process_count() == 1:
         return values
-    return multihost_utils.broadcast_one_to_all(np.asarray(values))
+    received = multihost_utils.broadcast_one_to_all(np.asarray(values))
+    return received if received.ndim else received.item()  # JSON holds no arrays
 
 
 def check_agreement(prefix: str, facts: Mapping[str, Any]) -> None:

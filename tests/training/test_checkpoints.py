@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,17 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
         checkpoints.save(state, 20, {})
     checkpoints.close()
     assert restore(tmp_path)[0][1] == 10
+
+
+def test_a_checkpoint_that_is_being_written_is_not_called_complete(tmp_path, monkeypatch):
+    save(tmp_path, 10)
+    checkpoints = Checkpoints(tmp_path)
+    manager = checkpoints._manager
+    monkeypatch.setattr(manager, "all_steps", lambda: [10, 20])
+    monkeypatch.setattr(manager, "save", mock.Mock(side_effect=OSError("gone")))
+    with pytest.raises(CheckpointError, match=r"could not be written.* complete: \[10\] in"):
+        checkpoints.save(make_state(30), 30, {})
+    checkpoints.close()
 
 
 def test_what_a_killed_process_left_is_not_a_checkpoint(tmp_path):
