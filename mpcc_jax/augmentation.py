@@ -144,3 +144,24 @@ def augment(
         ]
         new = jnp.where((covered[0][:, :, None] & covered[1][:, None, :])[..., None], 0.0, new)
     return jnp.where(applied[:, None, None, None], new, images)
+
+
+def tangents(augmentation: Augmentation, images: Float[Array, "B H W C"]) -> Float[Array, "B 7 H W C"]:
+    """Returns by how much T moves each image for each amount: shifts, rotation, scale, shear, brightness, contrast.
+
+    Central differences at half the largest amounts; zero for an amount that is zero, all zero if T is off.
+
+    References:
+      Simard, LeCun and Denker. Efficient Pattern Recognition Using a New Transformation Distance. NIPS 1992.
+    """
+    augmentation = augmentation._replace(flip=False, cutout=0.0)
+    middle = jnp.full((_NUM_DRAWS,), 0.5).at[0].set(0.0)  # applied wherever the probability is above zero
+
+    def difference(column):
+        ahead, behind = (
+            augment(augmentation, images, jnp.broadcast_to(middle.at[column].add(step), (len(images), _NUM_DRAWS)))
+            for step in (0.25, -0.25)
+        )
+        return ahead - behind
+
+    return jax.vmap(difference, out_axes=1)(jnp.array([1, 2, 3, 4, 5, 7, 8]))

@@ -33,6 +33,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import kneighbors_graph
 from threadpoolctl import threadpool_info
 
+from mpcc_jax.augmentation import Augmentation
 from mpcc_jax.config import default_config, validate
 from mpcc_jax.data import Dataset, load_dataset
 from mpcc_jax.data.warm_labels import cluster_map
@@ -63,15 +64,15 @@ class Ward(ClusterMixin):
 
 
 class Mapped(ClusterMixin):
-    """Ward linkage in a t-SNE map, the labels of the warm start of `extended`."""
+    """The labels of the warm start of `extended`, from images."""
 
     def __init__(self, num_clusters: int, random_state: int):
         """The seed draws the images that are mapped, where there are more than 5000."""
         self.num_clusters, self.seed = num_clusters, random_state
 
-    def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
-        """Clusters rows."""
-        return cluster_map(features, self.num_clusters, self.seed)
+    def fit_predict(self, images: UInt8[np.ndarray, "N H W C"]) -> Int[np.ndarray, " N"]:
+        """Clusters images."""
+        return cluster_map(images, self.num_clusters, Augmentation(probability=0.5), self.seed)
 
 
 class Embedded(ClusterMixin):
@@ -97,14 +98,14 @@ class Method(NamedTuple):
 
     Attributes:
       settings: of the estimator, by scikit-learn's names.
-      reduced: whether it sees principal components, not pixels.
+      sees: "pixels", "components", which are principal, or "images".
       sample: at most so many images, drawn by the seed; None is all.
     """
 
     title: str
     estimator: type[ClusterMixin | GaussianMixture]
     settings: dict
-    reduced: bool = False
+    sees: str = "pixels"
     sample: int | None = None
 
 
@@ -114,10 +115,10 @@ _SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": 10, "n_init": 10}
 _UMAP = {"n_neighbors": 30, "min_dist": 0.0, "n_components": 2}  # as UMAP's documentation advises for clustering
 METHODS = {
     "kmeans_pixels": Method("k-means, pixels", KMeans, _KMEANS),
-    "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, reduced=True),
-    "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, reduced=True),
+    "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, sees="components"),
+    "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, sees="components"),
     "ward": Method("Ward linkage, pixels", Ward, {}),
-    "tsne_ward": Method("t-SNE + Ward linkage, pixels", Mapped, {}),
+    "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {}, sees="images"),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
     "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
     "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),
@@ -156,8 +157,8 @@ def measure(
     started, processor_started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        features = flatten_images(images)
-        if method.reduced:
+        features = images if method.sees == "images" else flatten_images(images)
+        if method.sees == "components":
             features, settings["pca"] = reduce_images(images, seed)
         clusters = method.estimator(num_clusters, random_state=seed, **method.settings).fit_predict(features)
     return {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mpcc_jax.augmentation import _NUM_DRAWS, Augmentation, augment, draw_transforms
+from mpcc_jax.augmentation import _NUM_DRAWS, Augmentation, augment, draw_transforms, tangents
 from mpcc_jax.training.state import build_algorithm
 from mpcc_jax.training.steps import draw_noise, train_iteration
 from tests.conftest import draw_inputs, tiny_config
@@ -115,6 +115,31 @@ def test_moving_is_linear_and_its_gradient_the_adjoint():
     assert augmented.min() >= -1
     assert augmented.max() <= 1
     assert not np.allclose(augmented, IMAGES)
+
+
+def test_tangents_in_closed_form():
+    """Of a ramp whose middle is black plus a half: shifts, brightness and contrast move it by known amounts."""
+    ramp = jnp.broadcast_to(jnp.linspace(-0.7, 0.7, 8)[:, None, None], (1, 8, 8, 1))
+    slope = 1.4 / 7
+    moved = tangents(only(0.3, shift=0.1, brightness=0.2, contrast=0.3, border="edge", flip=True, cutout=0.5), ramp)
+    expected = np.zeros((1, 7, 8, 8, 1), np.float32)
+    expected[:, 0] = 0.1 * 8 * slope
+    expected[:, 5] = 0.2
+    expected[:, 6] = 0.3 * ramp
+    np.testing.assert_allclose(moved[:, :, 1:-1], expected[:, :, 1:-1], atol=1e-6)
+    np.testing.assert_array_equal(tangents(ALL._replace(probability=0.0), IMAGES), 0.0)
+
+
+def test_tangents_are_derivatives_of_a_smooth_image():
+    grid = np.linspace(0.0, 1.0, 24)
+    images = jnp.asarray(np.sin(3 * grid[:, None] + 2 * grid)[None, :, :, None])
+    augmentation = only(1.0, rotation=2.0, scale=0.02, shear=0.02, border="edge")
+    moved = tangents(augmentation, images)
+    for column in (3, 4, 5):
+        ahead, behind = (augment(augmentation, images, draws(1).at[:, column].add(step)) for step in (0.5, -0.5))
+        most = (ahead - behind) / 2
+        np.testing.assert_allclose(moved[0, column - 1, 4:-4, 4:-4], most[0, 4:-4, 4:-4], atol=1e-3)
+        assert np.abs(most).max() > 1e-2
 
 
 def test_draws_depend_on_key_iteration_and_phase():

@@ -2,47 +2,86 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
+from scipy.sparse import csr_array
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.manifold import TSNE
-from sklearn.neighbors import KNeighborsClassifier
 
+from mpcc_jax.augmentation import Augmentation, tangents
+from mpcc_jax.config import resolve_augmentation
 from mpcc_jax.errors import ConfigError, DataError
 
-MOST_MAPPED = 5000  # rows; a map of twice as many takes three times as long, and is hardly better
-PERPLEXITY, NEIGHBORS = 30.0, 10
-BLOCK = 10_000
+MOST_MAPPED = 5000  # images; distances between twice as many take four times the memory
+NEIGHBORS, PERPLEXITY = 10, 30.0
+BLOCK = 500  # images
+_LEAST = 1e-3  # of a squared tangent, where images are in [-1, 1]: one of zero counts as none
 
 
-def _as_features(rows: Shaped[np.ndarray, "n ..."]) -> Float[np.ndarray, "n D"]:
-    return rows.reshape(len(rows), -1) / np.float32(255.0) if rows.dtype == np.uint8 else rows
+def _pixels(images: UInt8[np.ndarray, "n H W C"]) -> Float[np.ndarray, "n H W C"]:
+    return images / np.float32(127.5) - 1
+
+
+def _directions(images: UInt8[np.ndarray, "n H W C"], augmentation: Augmentation) -> Float[np.ndarray, "T n D"]:
+    """Returns an orthonormal basis of each image's tangents."""
+    move = jax.jit(tangents, static_argnums=0)
+    moved = np.concatenate([move(augmentation, _pixels(images[i : i + BLOCK])) for i in range(0, len(images), BLOCK)])
+    moved = moved.reshape(*moved.shape[:2], -1)
+    moved = moved[:, moved.any((0, 2))]
+    least = _LEAST * np.eye(moved.shape[1], dtype=np.float32)
+    return (np.linalg.inv(np.linalg.cholesky(moved @ moved.swapaxes(1, 2) + least)) @ moved).swapaxes(0, 1)
+
+
+def tangent_distances(
+    rows: Float[np.ndarray, "n D"], others: Float[np.ndarray, "m D"], directions: Float[np.ndarray, "T m D"]
+) -> Float[np.ndarray, "n m"]:
+    """Returns distances of rows from the planes that are through the others along their directions."""
+    square = (rows**2).sum(1)[:, None] + (others**2).sum(1) - 2.0 * rows @ others.T
+    for direction in directions:
+        square -= (rows @ direction.T - (others * direction).sum(1)) ** 2
+    return np.sqrt(np.maximum(square, 0.0))
 
 
 def cluster_map(
-    rows: UInt8[np.ndarray, "N H W C"] | Float[np.ndarray, "N D"], num_clusters: int, seed: int = 0
+    images: UInt8[np.ndarray, "N H W C"], num_clusters: int, augmentation: Augmentation, seed: int = 0
 ) -> Int[np.ndarray, " N"]:
-    """Clusters images or rows by Ward linkage in a t-SNE map; of more than 5000, those not drawn follow ten neighbours.
+    """Clusters images by Ward linkage in a t-SNE map of at most 5000, drawn by the seed; the others follow neighbours.
 
-    The map starts from principal components, so the seed draws the rows alone. Rounding, and with it the processor and
-    the number of threads, can change the map. Raises DataError if all rows are equal.
+    Each image is linked to the ten that are nearest to what the augmentation makes of them, to first order (tangent
+    distance). The map lays those together that a walk of four double steps, to images linked to it and on to images
+    that they are linked to, joins. Rounding, and with it the processor and the number of threads, can change the map.
+    Raises DataError if fewer images differ than there are clusters.
 
     References:
-      van der Maaten and Hinton. Visualizing Data using t-SNE. JMLR 2008.
+      Simard, LeCun and Denker. Efficient Pattern Recognition Using a New Transformation Distance. NIPS 1992.
+      Pezzotti, Höllt, Lelieveldt, Eisemann and Vilanova. Hierarchical Stochastic Neighbor Embedding. EuroVis 2016.
     """
-    count = min(len(rows), MOST_MAPPED)
-    features = _as_features(rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])])
-    if (features == features[0]).all():
-        raise DataError("all images are equal, so there is nothing to cluster.")
-    settings = {"perplexity": min(PERPLEXITY, (count - 1) / 3), "max_iter": 500}
-    positions = TSNE(init="pca", random_state=seed, **settings).fit_transform(features)
-    found = AgglomerativeClustering(num_clusters).fit_predict(positions)
-    if count == len(rows):
-        return found
-    near = KNeighborsClassifier(NEIGHBORS).fit(features, found)
-    # In blocks, since images in floats may not fit into memory.
-    return np.concatenate([near.predict(_as_features(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)])
+    mapped = np.unique(images[np.random.default_rng(seed).permutation(len(images))[:MOST_MAPPED]], axis=0)
+    count, neighbors = len(mapped), min(NEIGHBORS, len(mapped))
+    if count < max(num_clusters, 2):
+        raise DataError(f"images are too few or too alike for {num_clusters} clusters: {count} of them differ.")
+    others, directions = _pixels(mapped).reshape(count, -1), _directions(mapped, augmentation)
+    columns, distances = [], []
+    for i in range(0, len(images), BLOCK):
+        block = _pixels(images[i : i + BLOCK])
+        between = tangent_distances(block.reshape(len(block), -1), others, directions)
+        columns.append(np.argpartition(between, neighbors - 1)[:, :neighbors])
+        distances.append(np.take_along_axis(between, columns[-1], 1))
+
+    def link(weights):
+        starts = np.arange(0, weights.size + 1, neighbors)
+        return csr_array((weights.ravel(), np.concatenate(columns).ravel(), starts), (len(images), count))
+
+    links = link(np.ones((len(images), neighbors), np.float32))
+    links /= np.sqrt(links.sum(0))
+    step = (links.T @ links).toarray() / neighbors
+    # The cosine of two rows of the second power is the fourth power's entry, scaled.
+    tsne = TSNE(metric="cosine", init="random", random_state=seed, max_iter=500, perplexity=min(PERPLEXITY, count / 4))
+    found = AgglomerativeClustering(num_clusters).fit_predict(tsne.fit_transform(step @ step))
+    votes = link(1.0 / np.maximum(np.concatenate(distances), 1e-3)) @ np.eye(num_clusters, dtype=np.float32)[found]
+    return votes.argmax(1)
 
 
 def read_warm_labels(path: str, count: int, num_clusters: int) -> Int[np.ndarray, " N"]:
@@ -65,7 +104,7 @@ def make_warm_labels(config: ConfigDict, images: UInt8[np.ndarray, "N H W C"]) -
     """Makes a label for each image, as `config.training.warm_labels` says; the true ones have no part in it."""
     chosen, num_clusters = config.training.warm_labels, config.model.num_clusters
     if chosen == "tsne":
-        labels = cluster_map(images, num_clusters)
+        labels = cluster_map(images, num_clusters, Augmentation(**resolve_augmentation(config)))
     else:
         labels = read_warm_labels(chosen, len(images), num_clusters)
     return labels.astype(np.int32)
