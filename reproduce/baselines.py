@@ -115,10 +115,10 @@ _SPECTRAL = {"affinity": "nearest_neighbors", "n_neighbors": 10, "n_init": 10}
 _UMAP = {"n_neighbors": 30, "min_dist": 0.0, "n_components": 2}  # as UMAP's documentation advises for clustering
 METHODS = {
     "kmeans_pixels": Method("k-means, pixels", KMeans, _KMEANS),
-    "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, sees="components"),
-    "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, sees="components"),
+    "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, "components"),
+    "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, "components"),
     "ward": Method("Ward linkage, pixels", Ward, {}),
-    "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {}, sees="images"),
+    "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {}, "images"),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
     "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
     "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),
