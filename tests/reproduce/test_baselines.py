@@ -7,12 +7,13 @@ from unittest import mock
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import DataError, WorkdirError
 from reproduce import baselines
-from reproduce.baselines import METHODS, Embedded, Method, Ward, fit_missing, main, measure, reduce_images
+from reproduce.baselines import METHODS, Embedded, Method, Ward, compress, fit_missing, main, measure, reduce_images
 
 
 def blobs():
@@ -22,9 +23,10 @@ def blobs():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_separate_groups_are_found_and_the_seed_says_all(name):
-    if METHODS[name].estimator is Embedded:
+def test_separate_groups_are_found_and_the_seed_says_all(name, monkeypatch):
+    if issubclass(METHODS[name].estimator, Embedded):
         pytest.importorskip("umap")
+    monkeypatch.setattr(baselines, "SHOWN", 0)
     records = [measure(name, *blobs(), 3, seed)["scores"] for seed in (0, 1, 0)]
     assert records[0] == records[2]
     if name != "spectral":
@@ -47,6 +49,13 @@ def test_of_many_rows_ward_merges_only_neighbours(monkeypatch):
         found = Ward(3, 0).fit_predict(images.reshape(90, -1) / 255.0)
     assert calls
     assert adjusted_rand_score(labels, found) == 1.0
+
+
+def test_latents_of_the_autoencoder_keep_groups_apart():
+    images, labels = blobs()
+    latents = compress(images.reshape(90, -1) / np.float32(255.0), 2, seed=0, epochs=20)
+    assert latents.shape == (90, 2)
+    assert adjusted_rand_score(labels, KMeans(3, n_init=3, random_state=0).fit_predict(latents)) == 1.0
 
 
 @pytest.mark.parametrize("strong", [3, 60])
