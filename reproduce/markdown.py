@@ -200,7 +200,7 @@ def render_clustering(groups: Iterable[tuple[str, str, int, list[dict]]]) -> lis
     for label, method, count, records in groups:
         samples = [[record["scores"].get(name) for record in records] for name in CLUSTERING]
         cells = [NONE if None in values else spread(values, 3) for values in samples]
-        seconds = [record.get("seconds") for record in records]
+        seconds = [record.get("processor_seconds", record.get("seconds")) for record in records]
         seconds = NONE if None in seconds else f"{np.mean(seconds):.1f}"
         rows.append([label, method, count, len(records), *cells, seconds])
     return render(["data", "method", "images", "seeds", *CLUSTERING.values(), "seconds"], rows)

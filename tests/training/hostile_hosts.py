@@ -1,0 +1,154 @@
+"""What a run of several processes does when one of them is in trouble: python -m tests.training.hostile_hosts ROUNDS.
+
+Prints a row of the table in docs/pods.md for each round. The processes are real and on this machine; a round takes
+about eight minutes, most of them waiting until a process that was killed is missed.
+"""
+
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+import numpy as np
+from PIL import Image
+
+from tests.conftest import assert_trees_close
+from tests.processes import TINY, finish, read_checkpoint, start
+from tests.training.test_distributed import free_port
+
+FLAGS = [f"--config.{name}={value}" for name, value in {**TINY, "checkpoints.every": 4}.items()]
+FLAGS += ["--config.training.precision=float64"]
+DOUBLE = {"JAX_ENABLE_X64": "1"}  # so that rounding cannot grow into the steps of Adam
+
+
+def begin(workdir, count, iterations, number_only=None, **environments):
+    """Starts the processes of a run, or one of them; `environments` are of single processes, by p0, p1, ..."""
+    shared = ["--workdir", str(workdir), *FLAGS, f"--config.training.iterations={iterations}"]
+    if count == 1:
+        return [start(*shared, **DOUBLE)]
+    shared += [f"--coordinator=127.0.0.1:{begin.port}", f"--num_processes={count}"]
+    chosen = range(count) if number_only is None else [number_only]
+    return [start(*shared, f"--process_id={i}", **DOUBLE, **environments.get(f"p{i}", {})) for i in chosen]
+
+
+def wait_for(workdir, iteration, processes):
+    """Waits until a run has logged an iteration."""
+    log, deadline = workdir / "metrics.jsonl", time.monotonic() + 900
+    while not log.exists() or f'"iteration": {iteration}' not in log.read_text():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), [finish(process).stderr for process in processes]
+        time.sleep(0.05)
+
+
+def message(run):
+    """The line of what a process printed last that says what is wrong."""
+    lines = [line for line in run.stderr.splitlines() if re.search(r"error|Error|heartbeat", line)]
+    return re.sub(r"\s+", " ", lines[0])[:160] if lines else ""
+
+
+def end_all(processes, start_time):
+    """Waits for processes; returns them finished, and for how long the last one took."""
+    runs = [finish(process) for process in processes]
+    return runs, time.monotonic() - start_time
+
+
+def killed(folder, count):
+    """The last of `count` processes is killed; the run goes on with one."""
+    processes = begin(folder, count, 100_000)
+    wait_for(folder, 8, processes)
+    processes[-1].kill()
+    runs, seconds = end_all(processes, time.monotonic())
+    reached, _ = read_checkpoint(folder)
+    (alone,) = (finish(process) for process in begin(folder, 1, reached + 4))
+    assert alone.returncode == 0, alone.stderr
+    assert all(run.returncode for run in runs)
+    assert read_checkpoint(folder)[0] == reached + 4
+    codes = sorted({run.returncode for run in runs[:-1]})
+    return f"the others end after {seconds:.0f} s with {codes}: {message(runs[0])}; one process goes on from {reached}"
+
+
+def slow(folder):
+    """The second of two stands still for twenty seconds."""
+    processes = begin(folder, 2, 16)
+    wait_for(folder, 4, processes)
+    processes[1].send_signal(19)
+    time.sleep(20)
+    processes[1].send_signal(18)
+    runs, _ = end_all(processes, time.monotonic())
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    (alone,) = (finish(process) for process in begin(folder.with_name("alone"), 1, 16))
+    assert alone.returncode == 0, alone.stderr
+    assert_trees_close(read_checkpoint(folder)[1], read_checkpoint(folder.with_name("alone"))[1], rtol=1e-6, atol=1e-9)
+    return "the others wait, and the result is that of one process alone"
+
+
+def late(folder):
+    """The second of two starts a minute after the first."""
+    processes = begin(folder, 2, 4, number_only=0)
+    time.sleep(60)
+    processes += begin(folder, 2, 4, number_only=1)
+    runs, _ = end_all(processes, time.monotonic())
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    return "the first waits; both end well"
+
+
+def other_data(folder):
+    """The second of two has other pictures in the folder of the same name."""
+    rng = np.random.default_rng(0)
+    for home in ("a", "b"):
+        (folder / home / "pictures").mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / home / "pictures" / f"{number}.png")
+    FLAGS.append("--config.data.name=folder:~/pictures")
+    try:
+        processes = begin(folder / "run", 2, 4, p0={"HOME": str(folder / "a")}, p1={"HOME": str(folder / "b")})
+        runs, seconds = end_all(processes, time.monotonic())
+    finally:
+        FLAGS.pop()
+    assert [run.returncode for run in runs] == [1, 1], runs[0].stderr
+    assert not (folder / "run" / "checkpoints").exists()
+    return f"all end after {seconds:.0f} s with [1], before anything compiles: {message(runs[0])}"
+
+
+def other_counts(folder):
+    """A checkpoint of four processes is read by one, two and eight."""
+    runs, _ = end_all(begin(folder, 4, 4), time.monotonic())
+    assert all(run.returncode == 0 for run in runs), runs[0].stderr
+    trees = {}
+    for count in (1, 2, 8):
+        copy = folder.with_name(f"read_by_{count}")
+        copy.mkdir()
+        for path in folder.rglob("*"):
+            target = copy / path.relative_to(folder)
+            target.mkdir(parents=True) if path.is_dir() else target.write_bytes(path.read_bytes())
+        runs, _ = end_all(begin(copy, count, 6), time.monotonic())
+        assert all(run.returncode == 0 for run in runs), runs[0].stderr
+        iteration, trees[count] = read_checkpoint(copy)
+        assert iteration == 6
+    for count in (2, 8):
+        assert_trees_close(trees[count], trees[1], rtol=1e-6, atol=1e-9)
+    return "all go on, to the same state"
+
+
+SCENARIOS = {
+    "one of two is killed": lambda folder: killed(folder, 2),
+    "one of four is killed": lambda folder: killed(folder, 4),
+    "one of two stands still for 20 s": slow,
+    "one of two starts a minute late": late,
+    "one of two has other data": other_data,
+    "a checkpoint of four, read by one, two and eight": other_counts,
+}
+
+
+def main(rounds: int) -> None:
+    """Runs every scenario so many times."""
+    for number in range(rounds):
+        for name, scenario in SCENARIOS.items():
+            begin.port = free_port()
+            with tempfile.TemporaryDirectory() as folder:
+                print(f"| {name} | {number + 1} | {scenario(pathlib.Path(folder) / 'run')} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
