@@ -9,6 +9,7 @@ written after every program, and what is there is not compiled again. All figure
 """
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -99,7 +100,10 @@ def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
         "encode": Phase(encode_images, (state, images), 0),
         "generate": Phase(generate_images, (state, latents), 0),
     }
-    return {name: phase._replace(program=layout.over_seeds(phase.program)) for name, phase in programs.items()}
+    if seeds:
+        over_seeds = functools.partial(jax.vmap, spmd_axis_name="seed")
+        programs = {name: phase._replace(program=over_seeds(phase.program)) for name, phase in programs.items()}
+    return programs
 
 
 def count_collectives(text: str) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.training.checkpoints import Checkpoints
-from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
+from mpcc_jax.training.sharding import make_layout, on_one_device, select_seed
 from mpcc_jax.training.state import abstract_state, assemble_state, build_algorithm
 from mpcc_jax.training.steps import compile_train_iterations
 from tests.conftest import SMALL_IMAGES, assert_trees_close, layout_of, random_variables, tiny_algorithm, tiny_config
@@ -65,15 +65,6 @@ def test_seeds_at_once_are_the_runs_of_each():
         assert_same_run(select_seed(together[:2], seed), train_in_double(layout_of(), (seed,)))
     local = on_one_device(together[0], layout)
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(local)} == {1}
-
-
-@pytest.mark.parametrize("devices", [1, 2])
-def test_seeds_in_turn_are_the_runs_of_each(devices, monkeypatch):
-    """As on TPUs: two seeds on one device, or one on each of two."""
-    monkeypatch.setattr(Layout, "takes_turns", True)
-    together = train_in_double(layout_of(devices, 2), (0, 1))
-    for seed in range(2):
-        assert_same_run(select_seed(together[:2], seed), train_in_double(layout_of(), (seed,)))
 
 
 def test_a_checkpoint_restores_on_other_devices(tmp_path):
