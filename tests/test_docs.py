@@ -16,6 +16,7 @@ from mpcc_jax.cli.arguments import parse_arguments
 from mpcc_jax.config import get_config
 from mpcc_jax.data.sources import DATASETS
 from mpcc_jax.networks.architecture import ARCHITECTURES
+from mpcc_jax.prior import FAMILIES
 from mpcc_jax.training import train as training
 from mpcc_jax.workdir import PRETRAINED
 from reproduce.markdown import fill
@@ -39,7 +40,7 @@ def folder(tmp_path, monkeypatch):
     shutil.copytree(PRETRAINED / "digits", tmp_path / "runs" / "digits")
     monkeypatch.setattr(training, "train", shorten_training(training.train))
     monkeypatch.setattr(mpcc_jax.MPCC, "fit", shorten_fit(mpcc_jax.MPCC.fit))
-    with mock.patch.dict(DATASETS), mock.patch.dict(ARCHITECTURES):
+    with mock.patch.dict(DATASETS), mock.patch.dict(ARCHITECTURES), mock.patch.dict(FAMILIES):
         yield
 
 

@@ -217,9 +217,10 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
+            others = " Perhaps another process has ended: see what it printed." if jax.process_count() > 1 else ""
             raise CheckpointError(
                 f"a checkpoint could not be written in {self.directory} ({_first_line(_find_storage_error(error))}). "
-                f"Training stopped. {self._describe()}"
+                f"Training stopped.{others} {self._describe()}"
             ) from error
 
 
