@@ -12,6 +12,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from mpcc_jax.training.checkpoints import find_checkpoints
 from tests.conftest import assert_trees_close
 from tests.processes import TINY, finish, read_checkpoint, start
 from tests.training.test_distributed import free_port
@@ -57,7 +58,7 @@ def killed(folder, count):
     wait_for(folder, 8, processes)
     processes[-1].kill()
     runs, seconds = end_all(processes, time.monotonic())
-    reached, _ = read_checkpoint(folder)
+    reached = max(find_checkpoints(folder))
     (alone,) = (finish(process) for process in begin(folder, 1, reached + 4))
     assert alone.returncode == 0, alone.stderr
     assert all(run.returncode for run in runs)
