@@ -144,6 +144,7 @@ class N2D(Embedded):
     def fit_predict(self, features: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " N"]:
         """Clusters rows."""
         epochs = max(30, SHOWN // len(features))
+        self.settings["n_components"] = self.num_clusters
         return super().fit_predict(compress(features, self.num_clusters, self.seed, epochs))
 
 
@@ -175,7 +176,7 @@ METHODS = {
     "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {}, "images"),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
     "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
-    "n2d": Method("N2D, pixels", N2D, {"by": "mixture", "n_neighbors": 20, "min_dist": 0.0, "n_components": 10}),
+    "n2d": Method("N2D, pixels", N2D, {"by": "mixture", "n_neighbors": 20, "min_dist": 0.0}),
     "spectral": Method("spectral clustering, pixels", SpectralClustering, _SPECTRAL, sample=5000),
 }
 

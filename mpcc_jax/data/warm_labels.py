@@ -49,10 +49,10 @@ def cluster_map(
 ) -> Int[np.ndarray, " N"]:
     """Clusters images by Ward linkage in a t-SNE map of at most 5000, drawn by the seed; the others follow neighbours.
 
-    Each image is linked to the ten that are nearest to what the augmentation makes of them, to first order (tangent
-    distance). The map lays those together that a walk of four double steps, to images linked to it and on to images
-    that they are linked to, joins. Rounding, and with it the processor and the number of threads, can change the map.
-    Raises DataError if fewer images differ than there are clusters.
+    Every image is linked to the ten mapped ones at the least tangent distance: from what the augmentation makes of
+    them, to first order. A double step leads from a mapped image to one that is linked to it, and on along its links.
+    Mapped images are alike if four double steps join them. Rounding, and with it the processor and the number of
+    threads, can change the map. Raises DataError if fewer images differ than there are clusters.
 
     References:
       Simard, LeCun and Denker. Efficient Pattern Recognition Using a New Transformation Distance. NIPS 1992.

@@ -217,9 +217,11 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            others = " Perhaps another process has ended: see what it printed." if jax.process_count() > 1 else ""
+            cause, several = _find_storage_error(error), jax.process_count() > 1
+            lost = several and not isinstance(cause, OSError)
+            others = " Perhaps another process has ended: see what it printed." if lost else ""
             raise CheckpointError(
-                f"a checkpoint could not be written in {self.directory} ({_first_line(_find_storage_error(error))}). "
+                f"a checkpoint could not be written in {self.directory} ({_first_line(cause)}). "
                 f"Training stopped.{others} {self._describe()}"
             ) from error
 

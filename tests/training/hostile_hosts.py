@@ -5,6 +5,8 @@ about eight minutes, most of them waiting until a process that was killed is mis
 """
 
 import pathlib
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,14 +24,14 @@ FLAGS += ["--config.training.precision=float64"]
 DOUBLE = {"JAX_ENABLE_X64": "1"}  # so that rounding cannot grow into the steps of Adam
 
 
-def begin(workdir, count, iterations, number_only=None, **environments):
-    """Starts the processes of a run, or one of them; `environments` are of single processes, by p0, p1, ..."""
-    shared = ["--workdir", str(workdir), *FLAGS, f"--config.training.iterations={iterations}"]
+def begin(workdir, count, iterations, *flags, port=None, only=None, homes=None):
+    """Starts the processes of a run, or those whose numbers are in `only`; each may have a home of its own."""
+    shared = ["--workdir", str(workdir), *FLAGS, *flags, f"--config.training.iterations={iterations}"]
     if count == 1:
         return [start(*shared, **DOUBLE)]
-    shared += [f"--coordinator=127.0.0.1:{begin.port}", f"--num_processes={count}"]
-    chosen = range(count) if number_only is None else [number_only]
-    return [start(*shared, f"--process_id={i}", **DOUBLE, **environments.get(f"p{i}", {})) for i in chosen]
+    shared += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
+    homes = homes or [pathlib.Path.home()] * count
+    return [start(*shared, f"--process_id={i}", HOME=str(homes[i]), **DOUBLE) for i in only or range(count)]
 
 
 def wait_for(workdir, iteration, processes):
@@ -46,18 +48,14 @@ def message(run):
     return next(line for line in run.stderr.splitlines() if line.startswith("error:"))
 
 
-def end_all(processes, start_time):
-    """Waits for processes; returns them finished, and for how long the last one took."""
-    runs = [finish(process) for process in processes]
-    return runs, time.monotonic() - start_time
-
-
-def killed(folder, count):
+def killed(folder, port, count):
     """The last of `count` processes is killed; the run goes on with one."""
-    processes = begin(folder, count, 100_000)
+    processes = begin(folder, count, 100_000, port=port)
     wait_for(folder, 8, processes)
     processes[-1].kill()
-    runs, seconds = end_all(processes, time.monotonic())
+    since = time.monotonic()
+    runs = [finish(process) for process in processes]
+    seconds = time.monotonic() - since
     reached = max(find_checkpoints(folder))
     (alone,) = (finish(process) for process in begin(folder, 1, reached + 4))
     assert alone.returncode == 0, alone.stderr
@@ -68,14 +66,14 @@ def killed(folder, count):
     return f"the others end after {seconds:.0f} s with {codes}; one process goes on from {reached}"
 
 
-def slow(folder):
+def slow(folder, port):
     """The second of two stands still for twenty seconds."""
-    processes = begin(folder, 2, 16)
+    processes = begin(folder, 2, 16, port=port)
     wait_for(folder, 4, processes)
-    processes[1].send_signal(19)
+    processes[1].send_signal(signal.SIGSTOP)
     time.sleep(20)
-    processes[1].send_signal(18)
-    runs, _ = end_all(processes, time.monotonic())
+    processes[1].send_signal(signal.SIGCONT)
+    runs = [finish(process) for process in processes]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     (alone,) = (finish(process) for process in begin(folder.with_name("alone"), 1, 16))
     assert alone.returncode == 0, alone.stderr
@@ -83,46 +81,41 @@ def slow(folder):
     return "the others wait, and the result is that of one process alone"
 
 
-def late(folder):
+def late(folder, port):
     """The second of two starts a minute after the first."""
-    processes = begin(folder, 2, 4, number_only=0)
+    processes = begin(folder, 2, 4, port=port, only=[0])
     time.sleep(60)
-    processes += begin(folder, 2, 4, number_only=1)
-    runs, _ = end_all(processes, time.monotonic())
+    processes += begin(folder, 2, 4, port=port, only=[1])
+    runs = [finish(process) for process in processes]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     return "the first waits; both end well"
 
 
-def other_data(folder):
+def other_data(folder, port):
     """The second of two has other pictures in the folder of the same name."""
     rng = np.random.default_rng(0)
     for home in ("a", "b"):
         (folder / home / "pictures").mkdir(parents=True)
         for number in range(20):
             Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / home / "pictures" / f"{number}.png")
-    FLAGS.append("--config.data.name=folder:~/pictures")
-    try:
-        processes = begin(folder / "run", 2, 4, p0={"HOME": str(folder / "a")}, p1={"HOME": str(folder / "b")})
-        runs, seconds = end_all(processes, time.monotonic())
-    finally:
-        FLAGS.pop()
+    homes, since = [folder / "a", folder / "b"], time.monotonic()
+    processes = begin(folder / "run", 2, 4, "--config.data.name=folder:~/pictures", port=port, homes=homes)
+    runs = [finish(process) for process in processes]
+    seconds = time.monotonic() - since
     assert [run.returncode for run in runs] == [1, 1], runs[0].stderr
     assert not (folder / "run" / "checkpoints").exists()
     return f"all end after {seconds:.0f} s with [1]: {message(runs[0])}"
 
 
-def other_counts(folder):
+def other_counts(folder, port):
     """A checkpoint of four processes is read by one, two and eight."""
-    runs, _ = end_all(begin(folder, 4, 4), time.monotonic())
+    runs = [finish(process) for process in begin(folder, 4, 4, port=port)]
     assert all(run.returncode == 0 for run in runs), runs[0].stderr
     trees = {}
     for count in (1, 2, 8):
         copy = folder.with_name(f"read_by_{count}")
-        copy.mkdir()
-        for path in folder.rglob("*"):
-            target = copy / path.relative_to(folder)
-            target.mkdir(parents=True) if path.is_dir() else target.write_bytes(path.read_bytes())
-        runs, _ = end_all(begin(copy, count, 6), time.monotonic())
+        shutil.copytree(folder, copy)
+        runs = [finish(process) for process in begin(copy, count, 6, port=free_port())]
         assert all(run.returncode == 0 for run in runs), runs[0].stderr
         iteration, trees[count] = read_checkpoint(copy)
         assert iteration == 6
@@ -132,8 +125,8 @@ def other_counts(folder):
 
 
 SCENARIOS = {
-    "one of two is killed": lambda folder: killed(folder, 2),
-    "one of four is killed": lambda folder: killed(folder, 4),
+    "one of two is killed": lambda folder, port: killed(folder, port, 2),
+    "one of four is killed": lambda folder, port: killed(folder, port, 4),
     "one of two stands still for 20 s": slow,
     "one of two starts a minute late": late,
     "one of two has other data": other_data,
@@ -145,9 +138,8 @@ def main(rounds: int) -> None:
     """Runs every scenario so many times."""
     for number in range(rounds):
         for name, scenario in SCENARIOS.items():
-            begin.port = free_port()
             with tempfile.TemporaryDirectory() as folder:
-                print(f"| {name} | {number + 1} | {scenario(pathlib.Path(folder) / 'run')} |", flush=True)
+                print(f"| {name} | {number + 1} | {scenario(pathlib.Path(folder) / 'run', free_port())} |", flush=True)
 
 
 if __name__ == "__main__":
