@@ -37,6 +37,14 @@ class Layout:
         return ("seed",) if self.num_seeds > 1 else ()
 
     @property
+    def in_turns(self) -> bool:
+        """Whether a device trains its runs one after the other: TPUs do, the others train them at once.
+
+        The TPU compiler estimates 2.2 times as long for all at once (mnist, 8 seeds on a v5e chip).
+        """
+        return self.mesh.devices.flat[0].platform == "tpu"
+
+    @property
     def replicated(self) -> NamedSharding:
         """Everything on every device."""
         return self._sharding()
@@ -77,6 +85,16 @@ class Layout:
     def pin(self, state: chex.ArrayTree) -> chex.ArrayTree:
         """Keeps the state of one run where it belongs, inside a compiled program."""
         return jax.tree.map(lambda x, spec: self.constrain(x, *spec), state, self._state_specs(state))
+
+    def over_seeds(self, program: Callable) -> Callable:
+        """Makes a program of one run a program of all runs."""
+        if self.num_seeds == 1:
+            return program
+        if not self.in_turns:
+            return jax.vmap(program, spmd_axis_name="seed")
+        turns = functools.partial(jax.shard_map, mesh=self.mesh, axis_names={"seed"}, check_vma=False)
+        spec = PartitionSpec("seed")
+        return turns(lambda *given: lax.map(lambda one: program(*one), given), in_specs=spec, out_specs=spec)
 
     def constrain(self, array: jax.Array, *axes: str | None) -> jax.Array:
         """Divides each axis of an array over a mesh axis (or None), inside a compiled program of one run."""

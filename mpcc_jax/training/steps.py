@@ -309,7 +309,6 @@ def compile_train_iterations(algorithm: Algorithm, layout: Layout | None = None)
     program, options = functools.partial(train_iterations, algorithm, layout=layout), compiler_options()
     if layout is None:
         return jax.jit(program, donate_argnums=0, compiler_options=options)
-    if layout.num_seeds > 1:
-        program = jax.vmap(program, spmd_axis_name="seed")
+    program = layout.over_seeds(program)
     shardings = (layout.state(state_shapes(algorithm)), layout.replicated)
     return jax.jit(program, donate_argnums=0, out_shardings=shardings, compiler_options=options)

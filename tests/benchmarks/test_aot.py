@@ -7,8 +7,9 @@ import jax
 import pytest
 
 from benchmarks import aot
-from benchmarks.aot import count_collectives, main, phases, plan, render_table, split_estimate, summarise
+from benchmarks.aot import count_collectives, count_cycles, main, phases, plan, render_table, summarise
 from benchmarks.ours import read_config
+from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import build_algorithm
 from tests.conftest import layout_of
 
@@ -49,25 +50,38 @@ def test_phases_are_those_of_an_iteration(devices, num_seeds):
 def test_an_iteration_is_the_sum_of_its_steps():
     config = read_config("digits", tiny=True, num_seeds=2)
     moved = {"all-reduce": {"count": 3, "bytes": 10}}
-    facts = {"compile_s": 2.0, "argument_bytes": 5, "temporary_bytes": 6, "collectives": moved, "not_estimated": 1}
-    steps = {"discriminator": (2, 1e-3), "generator": (1, 2e-3), "encoder": (2, 3e-3), "encode": (0, 7.0)}
-    record = {"phases": {name: {"times": n, "estimated_s": s, **facts} for name, (n, s) in steps.items()}}
-    iteration = summarise(record, config, "TPU v5 lite", 1)
+    facts = {"compile_s": 2.0, "argument_bytes": 5, "temporary_bytes": 6, "collectives": moved}
+    steps = {"discriminator": (2, 1), "generator": (1, 2), "encoder": (2, 3), "encode": (0, 7)}
+    programs = {
+        name: {"times": times, "cycles": 1_500_000 * cycles, **facts} for name, (times, cycles) in steps.items()
+    }
+    record = {"kind": "TPU v5 lite", "chips": 1, "turns": 1, "phases": programs}
+    iteration = summarise(record, config)
     assert iteration["estimated_s"] == pytest.approx(10e-3)
     assert iteration["seed_iterations_per_s"] == pytest.approx(200.0)
     assert (iteration["compile_s"], iteration["memory_bytes"]) == (6.0, 11)
     assert (iteration["collectives"], iteration["collective_bytes"]) == (15, 50)
+    assert summarise({**record, "turns": 2}, config)["memory_bytes"] == 26
     key = {"topology": "v5e:1", "config": "digits", "precision": "bfloat16", "num_seeds": 2, "batch_size": 8}
     table = render_table([{**key, **record, "iteration": iteration}, {**key, "phases": {}}])
-    assert table.splitlines()[-1].startswith(
-        "| digits | v5e:1 | bfloat16 | 2 | 8 | 6 | 0 | 15 (0.0) | 10.00 | 5 | 200 |"
+    assert table.splitlines()[-1].startswith("| digits | v5e:1 | bfloat16 | 2 | 8 | 6 | 0 | 15 (0.0) | 10.00 | 200 |")
+
+
+def test_cycles_are_those_of_the_scheduled_operations():
+    line = '%f = f32[8] fusion(%a), metadata={{op_name="jit(step)/{}"}}, backend_config={{"estimated_cycles":"{}"}}'
+    text = "\n".join(
+        [line.format("G/conv", 70), line.format("G/sum", 20), line.format("G/conv", 7), "%c = f32[] copy(%a)"]
     )
-    assert summarise(record, config, "unknown", 1)["utilisation"] is None
+    assert count_cycles(text) == {"G/conv": 77, "G/sum": 20}
 
 
-def test_operations_without_an_estimate_are_counted():
-    assert split_estimate(0.25) == (0.25, 0)
-    assert split_estimate(-4.75) == (0.25, 5)
+def test_of_seeds_in_turn_one_is_compiled_and_counted_for_each(monkeypatch):
+    monkeypatch.setattr(Layout, "in_turns", True)
+    algorithm = build_algorithm(read_config("digits", tiny=True, num_seeds=4), 1)
+    programs = phases(algorithm, layout_of(2, 4))
+    assert [phase.times for phase in programs.values()] == [4, 2, 4, 0, 0]
+    phase = programs["generate"]
+    assert jax.eval_shape(phase.program, *phase.arguments).shape == (2, 8, 8, 8, 1)
 
 
 def test_a_slice_is_compiled_for_without_one(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Training as it is lowered for GPUs, on a machine without one: no branch for CPUs is left, its state is reused."""
+"""Training as it is lowered for GPUs and TPUs, without either: no branch for CPUs is left, its state is reused."""
 
 import functools
 
@@ -43,6 +43,12 @@ def test_no_branch_for_cpus_is_left():
     assert cuda.count("stablehlo.convolution") > 20 * cpu.count("stablehlo.convolution")
     assert operations(cuda) == operations(lower("mnist", "cuda", "winograd")[0])
     assert operations(cuda) == operations(lower("mnist", "rocm")[0])
+
+
+def test_tpus_upsample_without_interleaving():
+    tpu, cuda = (operations(lower("mnist", platform)[0]) for platform in ("tpu", "cuda"))
+    assert sum("dot_general" in line for line in tpu) > sum("dot_general" in line for line in cuda)
+    assert len(tpu) < len(cuda)
 
 
 # `subpixel` is not used at 8x8.

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 from mpcc_jax.data.loader import DeviceLoader
 from mpcc_jax.errors import ConfigError
 from mpcc_jax.training.checkpoints import Checkpoints
-from mpcc_jax.training.sharding import make_layout, on_one_device, select_seed
+from mpcc_jax.training.sharding import Layout, make_layout, on_one_device, select_seed
 from mpcc_jax.training.state import abstract_state, assemble_state, build_algorithm
 from mpcc_jax.training.steps import compile_train_iterations
 from tests.conftest import SMALL_IMAGES, assert_trees_close, layout_of, random_variables, tiny_algorithm, tiny_config
@@ -57,9 +57,16 @@ def test_devices_share_the_work_of_one_and_the_optimizer():
     assert sum(leaf.addressable_data(0).size for leaf in leaves) < 0.35 * sum(leaf.size for leaf in leaves)
 
 
-def test_seeds_at_once_are_the_runs_of_each():
-    """Two seeds on four devices: two for the batch of each, the optimizer not divided."""
-    layout = layout_of(4, 2)
+class AsOnTpu(Layout):
+    """A layout of CPUs whose seeds take turns."""
+
+    in_turns = True
+
+
+@pytest.mark.parametrize(("devices", "kind"), [(4, Layout), (1, AsOnTpu), (4, AsOnTpu)])
+def test_several_seeds_are_the_runs_of_each(devices, kind):
+    """Two seeds at once or in turn; on four devices, two for the batch of each. The optimizer is not divided."""
+    layout = kind(layout_of(devices, 2).mesh, 2)
     together = train_in_double(layout, (0, 1))
     for seed in range(2):
         assert_same_run(select_seed(together[:2], seed), train_in_double(layout_of(), (seed,)))
