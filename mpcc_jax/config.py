@@ -34,6 +34,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
 PRIORS = ("gaussian", "laplace", "logistic", "student_t", "standard_normal")
+WEIGHTS = ("uniform", "em", "gradient")
 STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
 
@@ -96,6 +97,9 @@ def default_config() -> ConfigDict:
         "initial_log_var": 1.0,
         "degrees_of_freedom": 5.0,  # of student_t
         "learn_degrees_of_freedom": False,  # from there
+        "weights": "uniform",  # phi; or K numbers as "0.5,0.3,0.2", or learnt: "em", "gradient"
+        "weights_rate": 0.01,  # of em, an iteration
+        "weights_prior": 0.02,  # of em and gradient: phi is at least this over K
     }
     config.loss = {"adversarial": "hinge", "prior_weight": 0.01}  # lambda_p
     config.training = {
@@ -255,9 +259,20 @@ _RULES = (
     (
         "a number from 0 up to, not including, 1",
         lambda value: 0 <= value < 1,
-        *("training.beta1", "training.beta2", "ema.decay", "data.omniglot.shear", "data.omniglot.scale"),
+        *(
+            "prior.weights_prior",
+            "training.beta1",
+            "training.beta2",
+            "ema.decay",
+            "data.omniglot.shear",
+            "data.omniglot.scale",
+        ),
     ),
-    ("a number above 0, at most 1", lambda value: 0 < value <= 1, "model.batch_norm_momentum"),
+    (
+        "a number above 0, at most 1",
+        lambda value: 0 < value <= 1,
+        *("model.batch_norm_momentum", "prior.weights_rate"),
+    ),
     ("a probability from 0 to 1", lambda value: 0 <= value <= 1, "data.omniglot.probability"),
     ("0 (found out), 1 (gray) or 3 (RGB)", lambda value: value in (0, 1, 3), "data.channels"),
     ("a gray level from 0 to 255", lambda value: 0 <= value <= 255, "data.background"),
@@ -322,12 +337,27 @@ def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:
     if prior.learn_degrees_of_freedom:
         reason = "False, because prior.family is not 'student_t'"
         _check(prior.family == "student_t", "prior.learn_degrees_of_freedom", True, reason)
+    _validate_weights(prior.weights, model.num_clusters)
     if prior.family == "standard_normal":
+        reason = "'uniform', because prior.family 'standard_normal' has no clusters"
+        _check(prior.weights == "uniform", "prior.weights", prior.weights, reason)
         reason = "1, because prior.family 'standard_normal' has no clusters"
         _check(model.num_clusters == 1, "model.num_clusters", model.num_clusters, reason)
     elif conventions.sigma_floor == "clip":
         reason = "a number above 0 (the paper's is 0.5): without a floor sigma collapses"
         _check(config.prior.sigma_min > 0, "prior.sigma_min", config.prior.sigma_min, reason)
+
+
+def _validate_weights(weights: str, num_clusters: int) -> None:
+    if weights in WEIGHTS:
+        return
+    reason = f"'uniform', 'em', 'gradient', or {num_clusters} numbers above 0 that add up to 1, with commas between"
+    try:
+        numbers = [float(part) for part in weights.split(",")]
+    except ValueError:
+        numbers = []
+    right = len(numbers) == num_clusters and all(number > 0 for number in numbers) and abs(sum(numbers) - 1) < 1e-5
+    _check(right, "prior.weights", weights, reason)
 
 
 def validate_data(config: ConfigDict, dataset: "Dataset") -> None:

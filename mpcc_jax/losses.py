@@ -124,6 +124,16 @@ def membership_cross_entropy(y: Int[Array, " B"], log_memberships: Float[Array, 
     return -jnp.take_along_axis(log_memberships, y[:, None], axis=-1)[:, 0]
 
 
+def weights_score(log_weights: Float[Array, " K"], y: Int[Array, " B"], values: Float[Array, " B"]) -> Float[Array, ""]:
+    """Is 0 and has the gradient of sum_k phi_k E[value | y = k] in phi: the score function, their mean as baseline.
+
+    For y that are drawn systematically, as `mpcc_jax.prior.draw_latents` does: they spread the estimate a third as much
+    as independent ones where components differ.
+    """
+    score = log_weights[y] - jax.lax.stop_gradient(log_weights[y])
+    return jnp.mean(score * jax.lax.stop_gradient(values - jnp.mean(values)))
+
+
 def prior_negative_entropy(mixture: Mixture, dimension_weight: float | None = None) -> Float[Array, ""]:
     """Negative entropy of y and of z given y under the prior, in nats (L_p, Eq. 10); the caller weighs it by lambda_p.
 

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray
 
 LOG_2PI = math.log(2.0 * math.pi)
-PriorParams = dict[str, Float[ArrayLike, "K J"]]  # theta_c
+PriorParams = dict[str, Float[ArrayLike, "K ..."]]  # theta_c
+UNIFORM, EM, GRADIENT = "uniform", "em", "gradient"  # values of `config.prior.weights` beside numbers
 
 
 class Family(NamedTuple):
@@ -102,6 +103,13 @@ FAMILIES = {
 }
 
 
+class Latents(NamedTuple):
+    """Draws behind a batch of latents; z = mu_y + sigma_y t(eps) is computed with the prior of the moment."""
+
+    y: Array  # components, integers, [..., B]; or uniform draws that the phi of the moment turns into components
+    eps: Array  # standard normal, [..., B, N]; N is J, 2 J for Student's t
+
+
 class Mixture(NamedTuple):
     """Mixture of K components with independent dimensions, p(z) = sum_k phi_k p(z | mu_k, sigma_k).
 
@@ -125,6 +133,19 @@ class Mixture(NamedTuple):
     def latent_dim(self) -> int:
         """J."""
         return self.mean.shape[-1]
+
+    def components(self, y: Num[ArrayLike, " B"]) -> Int[Array, " B"]:
+        """Turns uniform draws from 0 to 1 into components by phi; components stay what they are."""
+        y = jnp.asarray(y)
+        if jnp.issubdtype(y.dtype, jnp.integer):
+            return y
+        ends = jnp.cumsum(jnp.exp(self.log_weights))
+        return jnp.minimum(jnp.searchsorted(ends, y, side="right"), self.num_components - 1)
+
+    def draw(self, latents: Latents) -> tuple[Int[Array, " B"], Float[Array, "B J"]]:
+        """Returns y and z of a batch."""
+        y = self.components(latents.y)
+        return y, self.sample(y, latents.eps)
 
     def sample(self, y: Int[ArrayLike, " B"], eps: Float[ArrayLike, "B N"]) -> Float[Array, "B J"]:
         """Draws z given y by the reparameterization trick, mu_y + sigma_y t(eps) with standard normal eps."""
@@ -162,12 +183,16 @@ jax.tree_util.register_pytree_node(
 
 @dataclasses.dataclass(frozen=True)
 class MixturePrior:
-    """Learnable mixture with equal weights; theta_c = {"mean", "log_var"}, each [K, J], and "excess" of learnt df.
+    """Learnable mixture; theta_c = {"mean", "log_var"}, each [K, J], and what else is learnt: "excess", "log_weights".
 
     Attributes:
       family: one of `FAMILIES`.
       degrees_of_freedom: of Student's t, above 2; where they are learnt, the first ones, 2 + softplus(excess).
       sigma_min: lower bound of the standard deviations; the paper's threshold is 0.5.
+      weights: phi, "uniform", or K numbers with commas between; or how it is learnt, "em" (`match_weights`) or
+        "gradient" (of Loss I alone).
+      weights_rate: alpha of `match_weights`.
+      weights_prior: c, which keeps phi_k above c / K: of `match_weights`, or the weight of -log phi in the loss.
       floor: "clip": sigma = max(exp(log_var / 2), sigma_min) everywhere (paper); "add": exp(log_var / 2) + sigma_min
         when sampling, variance exp(log_var) + sigma_min^2 in the membership, no floor in L_p (released code).
     """
@@ -180,6 +205,14 @@ class MixturePrior:
     family: str = "gaussian"
     degrees_of_freedom: float = 5.0
     learn_degrees_of_freedom: bool = False
+    weights: str = UNIFORM
+    weights_rate: float = 0.01
+    weights_prior: float = 0.02
+
+    @property
+    def learns_weights(self) -> bool:
+        """Whether phi is a part of theta_c."""
+        return self.weights in (EM, GRADIENT)
 
     @property
     def noise_dim(self) -> int:
@@ -194,7 +227,30 @@ class MixturePrior:
         params = {"mean": mean, "log_var": jnp.full(shape, self.initial_log_var, mean.dtype)}
         if self.family == "student_t" and self.learn_degrees_of_freedom:
             params["excess"] = jnp.full(shape, math.log(math.expm1(self.degrees_of_freedom - 2.0)), mean.dtype)
+        if self.learns_weights:
+            params["log_weights"] = jnp.full((self.num_components,), -math.log(self.num_components), mean.dtype)
         return self.project(params)
+
+    def log_weights(self, params: PriorParams) -> Float[Array, " K"]:
+        """Returns log phi; where it is learnt, as a function of theta_c."""
+        if self.learns_weights:
+            return jax.nn.log_softmax(params["log_weights"])
+        if self.weights == UNIFORM:
+            return jnp.full((self.num_components,), -math.log(self.num_components), params["mean"].dtype)
+        return jnp.log(jnp.asarray([float(part) for part in self.weights.split(",")], params["mean"].dtype))
+
+    def match_weights(self, params: PriorParams, memberships: Float[Array, " K"]) -> PriorParams:
+        """Moves phi towards mean q(y | x) of real images: phi <- (1 - a) phi + a (q + c / K) / (1 + c).
+
+        A step of EM for the weights of fixed components: the likelihood is concave in phi.
+
+        References:
+          Saerens, Latinne and Decaestecker. Adjusting the Outputs of a Classifier to New a Priori Probabilities. Neural
+          Computation 14, 2002.
+        """
+        weights, c = jnp.exp(self.log_weights(params)), self.weights_prior
+        matched = (memberships + c / self.num_components) / (1.0 + c)
+        return {**params, "log_weights": jnp.log((1.0 - self.weights_rate) * weights + self.weights_rate * matched)}
 
     def project(self, params: PriorParams) -> PriorParams:
         """Moves variances that an update took below the floor of "clip", where gradients vanish, back onto it."""
@@ -225,8 +281,8 @@ class MixturePrior:
         return jnp.where(log_var < floor, floor, log_var)
 
     def _mixture(self, params: PriorParams, log_var: Float[ArrayLike, "K J"]) -> Mixture:
-        log_weights = jnp.full((self.num_components,), -math.log(self.num_components), params["mean"].dtype)
-        df = None
+        # L_c would take weight from components that overlap: phi learns elsewhere.
+        log_weights, df = jax.lax.stop_gradient(self.log_weights(params)), None
         if "excess" in params:
             df = 2.0 + jax.nn.softplus(params["excess"])
         elif self.family == "student_t":
@@ -244,6 +300,8 @@ class StandardNormalPrior:
 
     latent_dim: int
     num_components: int = dataclasses.field(default=1, init=False)
+    weights: str = dataclasses.field(default=UNIFORM, init=False)
+    learns_weights: bool = dataclasses.field(default=False, init=False)
 
     @property
     def noise_dim(self) -> int:
@@ -272,15 +330,16 @@ class StandardNormalPrior:
 Prior = MixturePrior | StandardNormalPrior
 
 
-class Latents(NamedTuple):
-    """Draws behind a batch of latents; z = mu_y + sigma_y t(eps) is computed with the prior of the moment."""
-
-    y: Array  # components, integers, [..., B]
-    eps: Array  # standard normal, [..., B, N]; N is J, 2 J for Student's t
-
-
 def draw_latents(key: PRNGKeyArray, shape: tuple[int, ...], prior: Prior) -> Latents:
-    """Draws y ~ p(y), uniform, of a shape, and eps ~ N(0, I) of (*shape, N)."""
+    """Draws y ~ p(y) of a shape, and eps ~ N(0, I) of (*shape, N).
+
+    Unless phi is uniform y are systematic draws, one in each of B equal parts of [0, 1): a component gets B phi_k of a
+    batch, rounded up or down.
+    """
     component_key, normal_key = jax.random.split(key)
-    y = jax.random.randint(component_key, shape, 0, prior.num_components)
+    if prior.weights == UNIFORM:
+        y = jax.random.randint(component_key, shape, 0, prior.num_components)
+    else:
+        starts = jax.random.uniform(component_key, (*shape[:-1], 1))
+        y = (jnp.arange(shape[-1]).reshape((1,) * (len(shape) - 1) + (-1,)) + starts) / shape[-1]
     return Latents(y, jax.random.normal(normal_key, (*shape, prior.noise_dim)))

@@ -161,7 +161,11 @@ class TrainedModel:
                 f"truncation is {truncation!r}; allowed: 0 (means of the components) or more, 1 is the prior."
             )
         latents = draw_latents(key if isinstance(key, Array) else jax.random.key(key), (n,), self.model.prior)
-        y = np.asarray(latents.y) if cluster is None else self._check_components("cluster", cluster, n)
+        y = (
+            np.asarray(self.prior.components(latents.y))
+            if cluster is None
+            else self._check_components("cluster", cluster, n)
+        )
         return np.asarray(self.prior.sample(y, truncation * latents.eps)), y
 
     def generate(

@@ -199,28 +199,36 @@ def reduce_images(images: UInt8[np.ndarray, "N H W C"], seed: int) -> tuple[Floa
     return features[:, :count].astype(np.float64), facts
 
 
+def cluster(
+    name: str, images: UInt8[np.ndarray, "N H W C"], num_clusters: int, seed: int
+) -> tuple[Int[np.ndarray, " N"], dict]:
+    """Clusters images by a method; returns the clusters and its settings."""
+    method = METHODS[name]
+    settings = {**method.settings, "num_clusters": num_clusters}
+    features = images if method.sees == "images" else flatten_images(images)
+    if method.sees == "components":
+        features, settings["pca"] = reduce_images(images, seed)
+    return method.estimator(num_clusters, random_state=seed, **method.settings).fit_predict(features), settings
+
+
 def measure(
     name: str, images: UInt8[np.ndarray, "N H W C"], labels: Int[np.ndarray, " N"], num_clusters: int, seed: int
 ) -> dict:
     """Fits a method to images, of which it sees no labels, scores its clusters against labels, and returns a record."""
-    method = METHODS[name]
-    settings = {**method.settings, "num_clusters": num_clusters}
+    method, more = METHODS[name], {}
     if method.sample is not None:
-        settings["sample"] = method.sample
+        more["sample"] = method.sample
         if len(images) > method.sample:
             chosen = np.sort(np.random.default_rng(seed).choice(len(images), method.sample, replace=False))
             images, labels = images[chosen], labels[chosen]
     started, processor_started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        features = images if method.sees == "images" else flatten_images(images)
-        if method.sees == "components":
-            features, settings["pca"] = reduce_images(images, seed)
-        clusters = method.estimator(num_clusters, random_state=seed, **method.settings).fit_predict(features)
+        clusters, settings = cluster(name, images, num_clusters, seed)
     return {
         "method": name,
         "title": method.title,
-        "settings": settings,
+        "settings": settings | more,
         "seed": seed,
         "count": len(images),
         "scores": clustering_scores(labels, clusters),

@@ -130,3 +130,46 @@ def test_the_equations_need_jax_chex_and_jaxtyping_alone():
     program += "print(*sorted(set(sys.modules) - before))"
     outputs = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert outputs.split() == ["mpcc_jax", "mpcc_jax.losses", "mpcc_jax.prior"]
+
+
+def toy_of_weights(mean, sd):
+    """Estimators of the gradient in log phi, and the exact one: K = 3 components N(m_k, s_k^2), a loss a z^2 + b z."""
+    phi, a, b, batch = np.array([0.5, 0.3, 0.2]), 0.5, 0.3, 50
+    mean, sd = np.asarray(mean), np.asarray(sd)
+    values_of_components = a * (mean**2 + sd**2) + b * mean
+    exact = phi * (values_of_components - phi @ values_of_components)
+    slope = jax.jit(
+        jax.vmap(jax.grad(lambda rho, y, v: losses.weights_score(jax.nn.log_softmax(rho), y, v)), (None, 0, 0))
+    )
+
+    def estimates(name, repetitions=4000):
+        rng = np.random.default_rng(0)
+        draws = rng.random((repetitions, batch))
+        if name == "systematic":
+            draws = (np.arange(batch) + draws[:, :1]) / batch
+        y = np.minimum(np.searchsorted(np.cumsum(phi), draws, side="right"), 2)
+        z = rng.normal(mean[y], sd[y])
+        values = a * z**2 + b * z
+        if name == "systematic":
+            return np.asarray(slope(jnp.log(phi).astype(jnp.float32), y, values.astype(np.float32)))
+        scores = np.eye(3)[y] - phi
+        if name == "leave_one_out":
+            values = values - (values.sum(axis=1, keepdims=True) - values) / (batch - 1)
+        return (scores * values[..., None]).mean(axis=1)
+
+    return estimates, exact
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "gain"), [([-0.5, 0.0, 0.5], [1.0, 1.0, 1.0], 1.0), ([-4.0, 0.0, 5.0], [0.5, 0.5, 0.5], 0.5)]
+)
+def test_the_gradient_in_the_weights_is_unbiased_and_spreads_least(mean, sd, gain):
+    """Components that overlap, and such that have come apart: section 4 of the research notes."""
+    estimates, exact = toy_of_weights(mean, sd)
+    spread = {}
+    for name in ("score", "leave_one_out", "systematic"):
+        found = estimates(name)
+        spread[name] = found.std(axis=0)
+        assert np.all(np.abs(found.mean(axis=0) - exact) < 4 * spread[name] / np.sqrt(len(found))), name
+    assert np.all(spread["systematic"] < gain * spread["leave_one_out"])
+    assert np.all(spread["leave_one_out"].sum() < spread["score"].sum())

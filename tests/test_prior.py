@@ -176,3 +176,49 @@ def test_many_degrees_of_freedom_are_gaussian():
         np.testing.assert_allclose(student.component_log_prob(z), normal.component_log_prob(z), atol=1e-5)
         np.testing.assert_allclose(student.component_entropy, normal.component_entropy, atol=1e-5)
         np.testing.assert_allclose(student.sample(y, jnp.tile(z, prior.noise_dim)), normal.sample(y, z), atol=1e-5)
+
+
+def test_given_weights_are_those_of_draws_and_density():
+    prior = MixturePrior(3, 2, weights="0.7,0.2,0.1")
+    mixture = prior.sampling_mixture(prior.init(KEY))
+    np.testing.assert_allclose(np.exp(mixture.log_weights), [0.7, 0.2, 0.1], rtol=1e-6)
+    latents = draw_latents(KEY, (4, 50), prior)
+    assert latents.y.shape == (4, 50)
+    for y in latents.y:
+        counts = np.bincount(mixture.components(y), minlength=3)
+        assert np.all(np.abs(counts - [35, 10, 5]) <= 1), "systematic draws are within one of B phi"
+    y, z = mixture.draw(jax.tree.map(lambda leaf: leaf[0], latents))
+    np.testing.assert_array_equal(z, mixture.sample(y, latents.eps[0]))
+    np.testing.assert_array_equal(mixture.components(jnp.asarray([0.0, 1.0])), [0, 2])
+    np.testing.assert_array_equal(mixture.components(jnp.asarray([2, 0])), [2, 0])
+
+
+def toy_memberships(weights, mean, count=20_000):
+    """Draws of a mixture of unit Gaussians, and their memberships under any weights."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(np.asarray(mean)[rng.choice(len(mean), count, p=weights)], 1.0)
+    density = stats.norm(np.asarray(mean)[None], 1.0).pdf(z[:, None])
+    return lambda phi: (density * phi / (density * phi).sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def test_em_finds_shares_that_one_average_misses():
+    """Section 4 of the research notes: (0.70, 0.20, 0.10) from equal weights, with components that overlap."""
+    true, prior = np.array([0.7, 0.2, 0.1]), MixturePrior(3, 1, weights="em", weights_rate=0.1, weights_prior=0.0)
+    memberships = toy_memberships(true, [-1.5, 0.5, 2.5])
+    once = memberships(np.full(3, 1 / 3))
+    assert np.abs(once - true).max() > 0.06
+    params = prior.init(KEY)
+    for _ in range(400):
+        phi = np.exp(np.asarray(prior.log_weights(params)))
+        params = prior.match_weights(params, jnp.asarray(memberships(phi), jnp.float32))
+    np.testing.assert_allclose(np.exp(prior.log_weights(params)), true, atol=0.015)
+
+
+def test_em_keeps_uniform_data_uniform_and_weights_above_the_prior():
+    prior = MixturePrior(4, 2, weights="em", weights_rate=1.0, weights_prior=0.2)
+    params = prior.init(KEY)
+    same = prior.match_weights(params, jnp.full(4, 0.25))
+    np.testing.assert_allclose(same["log_weights"], params["log_weights"], rtol=1e-6)
+    lowest = np.exp(prior.match_weights(params, jnp.asarray([1.0, 0.0, 0.0, 0.0]))["log_weights"])
+    np.testing.assert_allclose(lowest, [1.05 / 1.2, *[0.05 / 1.2] * 3], rtol=1e-5)
+    np.testing.assert_allclose(lowest.sum(), 1.0, rtol=1e-6)

@@ -70,9 +70,9 @@ def _compiled_passes(model: Model) -> Callable:
         variables = {"params": ema["params"], **ema["buffers"]}
 
         def run_pass(_, latents):
-            z = mixture.sample(*latents)
+            y, z = mixture.draw(latents)
             with model.precision.scope():
-                _, advanced = generator.apply(variables, z, latents.y, True, mutable=["batch_stats", "spectral"])
+                _, advanced = generator.apply(variables, z, y, True, mutable=["batch_stats", "spectral"])
             return None, advanced["batch_stats"]
 
         _, statistics = jax.lax.scan(run_pass, None, latents)

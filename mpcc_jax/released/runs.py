@@ -150,6 +150,11 @@ def export_released(
             f"{workdir} has config.prior.family {trained.config.prior.family!r}; allowed: 'gaussian', whose means and "
             "variances the authors' Prior stores."
         )
+    if trained.config.prior.weights != "uniform":
+        raise ConfigError(
+            f"{workdir} has config.prior.weights {trained.config.prior.weights!r}; allowed: 'uniform', as the authors' "
+            "Prior has them."
+        )
     unused = pathlib.Path(workdir).expanduser() / UNUSED
     tensors = to_complete_released(trained.model, params, buffers, read_tensors(unused) if unused.exists() else None)
     generator = to_released({"generator": average["params"]}, {"generator": average["buffers"]})

@@ -47,10 +47,18 @@ def inspect(model: Model, state: TrainState, images: UInt8[Array, "N H W C"]) ->
         "prior_sigma_min": jnp.min(sigma),
         "prior_sigma_mean": jnp.mean(sigma),
         "prior_sigma_max": jnp.max(sigma),
+        **_weights(model, state),
         "probe_cluster_entropy": jnp.sum(jax.scipy.special.entr(sizes / len(images))),
         "probe_empty_clusters": jnp.sum(sizes == 0),
         "probe_mean_confidence": jnp.mean(jnp.exp(jnp.max(memberships, axis=-1))),
     }
+
+
+def _weights(model: Model, state: TrainState) -> dict[str, Array]:
+    if not model.prior.learns_weights:
+        return {}
+    weights = jnp.exp(model.prior.log_weights(state.params["prior"]))
+    return {"prior_weight_min": jnp.min(weights), "prior_weight_max": jnp.max(weights)}
 
 
 def _singular_values(tree: Any) -> list[Array]:

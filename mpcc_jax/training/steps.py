@@ -17,11 +17,12 @@ from mpcc_jax.augmentation import Transforms, augment, draw_transforms
 from mpcc_jax.compilation import compiler_options
 from mpcc_jax.data.loader import Batch, Examples, to_batch
 from mpcc_jax.model import discriminate, encode, generate
-from mpcc_jax.prior import Latents, Mixture, draw_latents
+from mpcc_jax.prior import EM, GRADIENT, Latents, Mixture, draw_latents
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import Algorithm, TrainState, state_shapes
 
 Metrics = dict[str, Array]
+CAME_APART = 0.95  # prior accuracy above which phi is learnt
 
 
 class Noise(NamedTuple):
@@ -84,9 +85,9 @@ def update_discriminator(
     algorithm: Algorithm, state: TrainState, inputs: tuple[Batch, Latents], transforms: Array | None = None
 ) -> tuple[TrainState, Metrics]:
     """Lines 8 to 12: one update of theta_d on f(D(x)) + g(D(x~)); `transforms` [2 * B, ...] augment both."""
-    batch, (y, eps) = inputs
+    batch, latents = inputs
     model, adversarial = algorithm.model, algorithm.adversarial
-    z = model.prior.sampling_mixture(state.params["prior"]).sample(y, eps)
+    y, z = model.prior.sampling_mixture(state.params["prior"]).draw(latents)
     fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     state = state.replace(buffers=buffers)
     images = augment(algorithm.augmentation, jnp.concatenate([fakes, batch.images]), transforms)
@@ -112,21 +113,41 @@ def update_discriminator(
     return state, {**metrics, "gradient_norm_discriminator": norm}
 
 
+def update_weights(
+    algorithm: Algorithm, state: TrainState, images: Float[Array, "B H W C"], prior_accuracy: Float[Array, ""]
+) -> TrainState:
+    """One step of EM for phi on real images, once the components have come apart."""
+    model, theta_c = algorithm.model, state.params["prior"]
+    (mean, _), _ = encode(model, state.params, state.buffers, images, train=False)
+    memberships = jnp.exp(losses.log_membership(mean, model.prior.membership_mixture(theta_c))).mean(axis=0)
+    if algorithm.axis_name is not None:
+        memberships = lax.pmean(memberships, algorithm.axis_name)
+    matched = model.prior.match_weights(theta_c, memberships)
+    log_weights = jnp.where(prior_accuracy > CAME_APART, matched["log_weights"], theta_c["log_weights"])
+    return state.replace(params={**state.params, "prior": {**theta_c, "log_weights": log_weights}})
+
+
 def update_generator(
     algorithm: Algorithm, state: TrainState, latents: Latents, transforms: Array | None = None
 ) -> tuple[TrainState, Metrics]:
     """Lines 14 to 17: one update of theta_g and theta_c on h(D(x~)), Loss I."""
-    y, eps = latents
     model = algorithm.model
 
     def loss(theta_g, theta_c):
         params = {**state.params, **theta_g, **theta_c}
-        z = model.prior.sampling_mixture(params["prior"]).sample(y, eps)
+        y, z = model.prior.sampling_mixture(params["prior"]).draw(latents)
         fakes, buffers = generate(model, params, state.buffers, z, y, train=True)
         fakes = augment(algorithm.augmentation, fakes, transforms)
         projection = projection_weight(algorithm, state)
         logits, buffers = discriminate(model, params, buffers, fakes, y, train=True, projection=projection)
-        return jnp.mean(algorithm.adversarial.generator(logits)), buffers
+        values = algorithm.adversarial.generator(logits)
+        if model.prior.weights == GRADIENT:
+            log_weights = model.prior.log_weights(params["prior"])
+            pull = losses.weights_score(log_weights, y, values) - model.prior.weights_prior * jnp.mean(log_weights)
+            memberships = losses.log_membership(z, model.prior.membership_mixture(params["prior"]))
+            came_apart = jnp.mean(jnp.argmax(memberships, axis=-1) == y) > CAME_APART
+            return jnp.mean(values) + jnp.where(came_apart, pull, 0.0), buffers
+        return jnp.mean(values), buffers
 
     theta_g, theta_c = ({part: state.params[part]} for part in ("generator", "prior"))
     (value, buffers), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(theta_g, theta_c)
@@ -174,14 +195,13 @@ def update_prior(
     log_var: Float[Array, "B J"],
 ) -> tuple[TrainState, Metrics]:
     """Lines 25 and 26: one update of theta_c on L_c + lambda_p L_p (released: and on L_q through z)."""
-    y, eps = latents
     prior = algorithm.model.prior
 
     def loss(theta_c):
         mixture, membership_mixture = (
             kind(theta_c["prior"]) for kind in (prior.sampling_mixture, prior.membership_mixture)
         )
-        z = mixture.sample(y, eps)
+        y, z = mixture.draw(latents)
         log_memberships = losses.log_membership(z, membership_mixture)
         cross_entropy = jnp.mean(losses.membership_cross_entropy(y, log_memberships))
         negative_entropy = losses.prior_negative_entropy(prior.entropy_mixture(theta_c["prior"]))
@@ -215,8 +235,8 @@ def update_encoder(
     """
     latents, is_first = inputs
     model = algorithm.model
-    z = model.prior.sampling_mixture(state.params["prior"]).sample(*latents)
-    fakes, buffers = generate(model, state.params, state.buffers, z, latents.y, train=True)
+    y, z = model.prior.sampling_mixture(state.params["prior"]).draw(latents)
+    fakes, buffers = generate(model, state.params, state.buffers, z, y, train=True)
     fakes = augment(algorithm.augmentation, fakes, transforms)
 
     def loss(theta_e):
@@ -264,6 +284,8 @@ def train_iteration(
         state, generated = update_generator(algorithm, state, noise.generator, noise.transforms.generator)
         inputs = ((noise.encoder, is_first), noise.transforms.encoder)
         state, encoded = lax.scan(lambda state, xs: update_encoder(algorithm, state, *xs), state, inputs)
+        if algorithm.model.prior.weights == EM:
+            state = update_weights(algorithm, state, batch.images[0], encoded["prior_accuracy"][0])
     return update_ema(algorithm, state), {"discriminator": critic, "generator": generated, "encoder": encoded}
 
 

@@ -25,6 +25,7 @@ from mpcc_jax.training.steps import (
     update_ema,
     update_encoder,
     update_generator,
+    update_weights,
 )
 from tests.conftest import ROOT, SMALL_IMAGES, assert_trees_close, draw_inputs, layout_of, random_variables, tiny_config
 
@@ -321,3 +322,38 @@ def test_an_encoder_that_knows_nothing_has_no_information():
     found = information(mixture, jnp.asarray(rng.integers(0, 2, 50_000)), z, mean, mean, *memberships)
     np.testing.assert_allclose([found["information"], found["information_of_y"]], 0, atol=0.02)
     np.testing.assert_allclose(found["round_trip_accuracy"], 0.5, atol=0.02)
+
+
+def weighted(weights):
+    config = tiny_config()
+    config.prior.weights = weights
+    algorithm = build_algorithm(config, 1)
+    params, buffers = random_variables(algorithm.model)
+    # Far apart, so that every latent belongs to its component.
+    params["prior"] = {**params["prior"], "mean": 20.0 * params["prior"]["mean"]}
+    params["prior"]["log_weights"] = jnp.log(jnp.asarray([0.5, 0.3, 0.2]))
+    return algorithm, assemble_state(algorithm, params, buffers)
+
+
+def test_em_moves_the_weights_once_the_components_have_come_apart():
+    algorithm, state = weighted("em")
+    batch, noise = draw_inputs(algorithm)
+    after, trace = jax.jit(functools.partial(train_iteration, algorithm))(state, batch, noise)
+    before, weights = (np.exp(tree.params["prior"]["log_weights"]) for tree in (state, after))
+    assert trace["encoder"]["prior_accuracy"][0] == 1.0
+    np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)
+    assert 0 < np.abs(weights - before).max() <= 0.01
+    kept = update_weights(algorithm, state, batch.images[0], jnp.float32(0.9))
+    np.testing.assert_array_equal(kept.params["prior"]["log_weights"], state.params["prior"]["log_weights"])
+
+
+def test_the_gradient_of_loss_one_alone_moves_the_weights():
+    algorithm, state = weighted("gradient")
+    inputs = draw_inputs(algorithm)
+    for phase, moves in (("generator", True), ("first_encoder", False), ("discriminator", False)):
+        after = phases(algorithm)[phase](state, *inputs)
+        before, weights = (tree.params["prior"]["log_weights"] for tree in (state, after))
+        assert np.array_equal(weights, before) != moves
+    overlapping = state.replace(params={**state.params, "prior": {**state.params["prior"], "mean": jnp.zeros((3, 8))}})
+    after = phases(algorithm)["generator"](overlapping, *inputs)
+    np.testing.assert_array_equal(after.params["prior"]["log_weights"], state.params["prior"]["log_weights"])
