@@ -33,7 +33,7 @@ RESOLUTIONS = (8, 16, 32, 64, 128)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
-PRIORS = ("gaussian", "laplace", "logistic", "student_t", "standard_normal")
+PRIORS = ("gaussian", "laplace", "logistic", "student_t", "full", "low_rank", "standard_normal")
 WEIGHTS = ("uniform", "em", "gradient")
 STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
@@ -92,11 +92,13 @@ def default_config() -> ConfigDict:
         "batch_norm_epsilon": 1e-5,
     }
     config.prior = {
-        "family": "gaussian",  # of the components; or laplace, logistic, student_t, or standard_normal, one component
+        # Of the components; or laplace, logistic, student_t, full, low_rank; or standard_normal, which has only one.
+        "family": "gaussian",
         "sigma_min": 0.5,  # of standard deviations
         "initial_log_var": 1.0,
         "degrees_of_freedom": 5.0,  # of student_t
         "learn_degrees_of_freedom": False,  # from there
+        "rank": 4,  # of low_rank
         "weights": "uniform",  # phi; or K numbers as "0.5,0.3,0.2", or learnt: "em", "gradient"
         "weights_rate": 0.01,  # of em, an iteration
         "weights_prior": 0.02,  # of em and gradient: phi is at least this over K
@@ -235,7 +237,7 @@ _RULES = (
         *("training.iterations", "training.batch_size", "training.discriminator_steps", "training.encoder_steps"),
         *("training.iterations_per_call", "num_seeds", "checkpoints.keep_last", "logging.every", "alarms.patience"),
         *("evaluation.batch_size", "evaluation.standing_passes", "evaluation.samples_per_cluster"),
-        "data.omniglot.copies",
+        *("data.omniglot.copies", "prior.rank"),
     ),
     (
         "a number above 0",
@@ -337,6 +339,9 @@ def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:
     if prior.learn_degrees_of_freedom:
         reason = "False, because prior.family is not 'student_t'"
         _check(prior.family == "student_t", "prior.learn_degrees_of_freedom", True, reason)
+    if prior.family == "low_rank":
+        reason = f"below {model.latent_dim}, config.model.latent_dim; 'full' has all"
+        _check(prior.rank < model.latent_dim, "prior.rank", prior.rank, reason)
     _validate_weights(prior.weights, model.num_clusters)
     if prior.family == "standard_normal":
         reason = "'uniform', because prior.family 'standard_normal' has no clusters"

@@ -101,6 +101,9 @@ FAMILIES = {
     "logistic": _scaled(1, _draw_logistic, _logistic_log_prob, lambda df: 2.0 + math.log(_LOGISTIC)),
     "student_t": _scaled(2, _draw_student, _student_log_prob, _student_entropy),
 }
+# Gaussians whose dimensions are not independent: see `Mixture.factor`.
+FULL, LOW_RANK = "full", "low_rank"
+FAMILIES |= dict.fromkeys((FULL, LOW_RANK), FAMILIES["gaussian"])
 
 
 class Latents(NamedTuple):
@@ -111,17 +114,20 @@ class Latents(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """Mixture of K components with independent dimensions, p(z) = sum_k phi_k p(z | mu_k, sigma_k).
+    """Mixture of K components, p(z) = sum_k phi_k p(z | mu_k, sigma_k).
 
     Attributes:
       family: one of `FAMILIES`; sigma is the standard deviation in each.
       df: degrees of freedom of Student's t, above 2, [K, J].
+      factor: of "full" what is below the diagonal sigma of the Cholesky factor, [K, J, J]; of "low_rank" W [K, J, R],
+        whose W W^T is added to the covariance. Both are in deviations: row j is multiplied by sigma_j.
     """
 
     log_weights: Array  # log phi, [K]
     mean: Array  # mu, [K, J]
     log_var: Array  # log sigma^2, [K, J]
     df: Array | None = None
+    factor: Array | None = None
     family: str = "gaussian"
 
     @property
@@ -150,19 +156,63 @@ class Mixture(NamedTuple):
     def sample(self, y: Int[ArrayLike, " B"], eps: Float[ArrayLike, "B N"]) -> Float[Array, "B J"]:
         """Draws z given y by the reparameterization trick, mu_y + sigma_y t(eps) with standard normal eps."""
         chex.assert_rank((y, eps), (1, 2))
-        t = FAMILIES[self.family].draw(jnp.asarray(eps), None if self.df is None else self.df[y])
+        eps = jnp.asarray(eps)
+        if self.factor is None:
+            t = FAMILIES[self.family].draw(eps, None if self.df is None else self.df[y])
+        else:
+            # The last draws of "low_rank" are W's; those of "full" are all used twice.
+            first, last = eps[:, : self.latent_dim], eps[:, -self.factor.shape[-1] :]
+            t = first + jnp.einsum("bjr,br->bj", self.factor[y], last)
         return self.mean[y] + jnp.exp(0.5 * self.log_var[y]) * t
 
     def component_log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, "B K"]:
         """Log density of latents under every component, log p(z | mu_k, sigma_k), in nats."""
         chex.assert_shape(z, (None, self.latent_dim))
+        difference = z[:, None, :] - self.mean[None]
+        if self.factor is not None:
+            square = self._squared_distance(difference * jnp.exp(-0.5 * self.log_var[None]))
+            return -0.5 * (square + self._log_det[None] + self.latent_dim * LOG_2PI)
         df = None if self.df is None else self.df[None]
-        log_prob = FAMILIES[self.family].log_prob(z[:, None, :] - self.mean[None], self.log_var[None], df)
+        log_prob = FAMILIES[self.family].log_prob(difference, self.log_var[None], df)
         return jnp.sum(log_prob, axis=-1)
+
+    @property
+    def _capacitance(self) -> Array:
+        """Cholesky factor of I + W^T W, [K, R, R]."""
+        gram = jnp.einsum("kjr,kjs->krs", self.factor, self.factor)
+        return jnp.linalg.cholesky(gram + jnp.eye(gram.shape[-1], dtype=gram.dtype)[None])
+
+    @property
+    def _log_det(self) -> Float[Array, " K"]:
+        """Of the covariance of "full" or "low_rank"."""
+        log_det = jnp.sum(self.log_var, axis=-1)
+        if self.family == FULL:
+            return log_det
+        return log_det + 2.0 * jnp.sum(jnp.log(jnp.diagonal(self._capacitance, axis1=1, axis2=2)), axis=-1)
+
+    def _squared_distance(self, t: Float[Array, "B K J"]) -> Float[Array, "B K"]:
+        """Mahalanobis distance of deviations from the mean, squared: by L u = t, or by Woodbury's identity."""
+        solve = jax.vmap(
+            lambda lower, right: jax.scipy.linalg.solve_triangular(lower, right.T, lower=True).T, (0, 1), 1
+        )
+        if self.family == FULL:
+            identity = jnp.eye(self.latent_dim, dtype=t.dtype)
+            return jnp.sum(solve(self.factor + identity[None], t) ** 2, axis=-1)
+        inside = solve(self._capacitance, jnp.einsum("bkj,kjr->bkr", t, self.factor))
+        return jnp.sum(t**2, axis=-1) - jnp.sum(inside**2, axis=-1)
+
+    @property
+    def marginal_log_var(self) -> Float[Array, "K J"]:
+        """Log variance of each dimension alone; log sigma^2 where they are independent."""
+        if self.factor is None:
+            return self.log_var
+        return self.log_var + jnp.log1p(jnp.sum(self.factor**2, axis=-1))
 
     @property
     def component_entropy(self) -> Float[Array, " K"]:
         """Entropy of every component, in nats."""
+        if self.factor is not None:
+            return 0.5 * (self._log_det + self.latent_dim * (1.0 + LOG_2PI))
         return jnp.sum(FAMILIES[self.family].entropy(self.log_var, self.df), axis=-1)
 
     def log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
@@ -172,6 +222,9 @@ class Mixture(NamedTuple):
     def typicality(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
         """Squared distance to the likeliest component in its deviations, averaged over J; about 1 inside it."""
         nearest = jnp.argmax(self.log_weights[None, :] + self.component_log_prob(z), axis=-1)
+        if self.factor is not None:
+            squares = self._squared_distance((z[:, None] - self.mean[None]) * jnp.exp(-0.5 * self.log_var[None]))
+            return jnp.take_along_axis(squares, nearest[:, None], axis=-1)[:, 0] / self.latent_dim
         return jnp.mean((z - self.mean[nearest]) ** 2 * jnp.exp(-self.log_var[nearest]), axis=-1)
 
 
@@ -188,6 +241,7 @@ class MixturePrior:
     Attributes:
       family: one of `FAMILIES`.
       degrees_of_freedom: of Student's t, above 2; where they are learnt, the first ones, 2 + softplus(excess).
+      rank: R of "low_rank".
       sigma_min: lower bound of the standard deviations; the paper's threshold is 0.5.
       weights: phi, "uniform", or K numbers with commas between; or how it is learnt, "em" (`match_weights`) or
         "gradient" (of Loss I alone).
@@ -205,6 +259,7 @@ class MixturePrior:
     family: str = "gaussian"
     degrees_of_freedom: float = 5.0
     learn_degrees_of_freedom: bool = False
+    rank: int = 4
     weights: str = UNIFORM
     weights_rate: float = 0.01
     weights_prior: float = 0.02
@@ -217,7 +272,7 @@ class MixturePrior:
     @property
     def noise_dim(self) -> int:
         """Normal draws behind a latent."""
-        return FAMILIES[self.family].noise * self.latent_dim
+        return FAMILIES[self.family].noise * self.latent_dim + (self.rank if self.family == LOW_RANK else 0)
 
     def init(self, key: PRNGKeyArray) -> PriorParams:
         """Draws orthogonal means (appendix C; Saxe et al., 2014) and sets equal variances."""
@@ -227,6 +282,10 @@ class MixturePrior:
         params = {"mean": mean, "log_var": jnp.full(shape, self.initial_log_var, mean.dtype)}
         if self.family == "student_t" and self.learn_degrees_of_freedom:
             params["excess"] = jnp.full(shape, math.log(math.expm1(self.degrees_of_freedom - 2.0)), mean.dtype)
+        if self.family == FULL:
+            params["factor"] = jnp.zeros((*shape, self.latent_dim), mean.dtype)
+        if self.family == LOW_RANK:  # at 0 it has no gradient
+            params["factor"] = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (*shape, self.rank), mean.dtype)
         if self.learns_weights:
             params["log_weights"] = jnp.full((self.num_components,), -math.log(self.num_components), mean.dtype)
         return self.project(params)
@@ -287,7 +346,9 @@ class MixturePrior:
             df = 2.0 + jax.nn.softplus(params["excess"])
         elif self.family == "student_t":
             df = jnp.full_like(params["mean"], self.degrees_of_freedom)
-        return Mixture(log_weights, params["mean"], log_var, df, self.family)
+        factor = params.get("factor")
+        factor = jnp.tril(factor, -1) if self.family == FULL else factor
+        return Mixture(log_weights, params["mean"], log_var, df, factor, self.family)
 
 
 # The paper's, the default of `family`.

@@ -150,6 +150,7 @@ def test_seeds_do_not_wrap():
         ("loss.prior_weight", -0.1, "0 or more"),
         ("prior.sigma_min", 0.0, "a number above 0"),
         ("prior.degrees_of_freedom", 2.0, "a number above 2, where the variance is finite"),
+        ("prior.rank", 0, "a whole number, at least 1"),
         ("prior.weights", "equal", "'uniform', 'em', 'gradient', or 3 numbers above 0 that add up to 1, with commas"),
         ("prior.weights", "0.5,0.5", "3 numbers above 0 that add up to 1"),
         ("prior.weights", "0.5,0.6,-0.1", "3 numbers above 0 that add up to 1"),
@@ -157,7 +158,7 @@ def test_seeds_do_not_wrap():
         ("prior.weights_rate", 0.0, "a number above 0, at most 1"),
         ("prior.weights_prior", 1.0, "a number from 0 up to, not including, 1"),
         ("prior.learn_degrees_of_freedom", True, "False, because prior.family is not 'student_t'"),
-        ("prior.family", "student", "'gaussian', 'laplace', 'logistic', 'student_t', 'standard_normal'"),
+        ("prior.family", "student", "'gaussian', 'laplace', 'logistic', 'student_t', 'full', 'low_rank', 'standard_n"),
         ("loss.adversarial", "hing", "'hinge', 'non_saturating', 'wasserstein', 'least_squares'"),
         ("model.conditioning", "cbn", "'split', 'shared', 'conditional'"),
         ("data.resolution", 28, "8, 16, 32, 64, 128"),
@@ -275,3 +276,9 @@ def test_conditional_training_needs_as_many_clusters_as_classes():
     dataset = Dataset("photos", IMAGES, np.arange(20) % 4)
     with pytest.raises(ConfigError, match="num_clusters is 3; allowed: 4"):
         validate_data(override(tiny_config(), **{"training.conditional": True}), dataset)
+
+
+def test_the_rank_of_the_prior_is_below_its_dimensions():
+    config = override(tiny_config(), prior__family="low_rank", prior__rank=8)
+    with pytest.raises(ConfigError, match=r"config.prior.rank is 8; allowed: below 8, config.model.latent_dim; 'full'"):
+        validate(config)

@@ -131,5 +131,5 @@ def unsupervised_scores(
         "empty_clusters": int((sizes == 0).sum()),
         "mean_confidence": float(np.exp(log_memberships.max(axis=-1)).mean()),
         "silhouette": silhouette(latents, clusters),
-        "prior_overlap": prior_overlap(mixture.mean, mixture.log_var),
+        "prior_overlap": prior_overlap(mixture.mean, mixture.marginal_log_var),
     }

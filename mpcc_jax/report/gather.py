@@ -121,7 +121,7 @@ def gather_findings(
         clusters=clusters[mapped],
         labels=None if labels is None else labels[mapped],
         prior_mean=np.asarray(mixture.mean),
-        prior_std=np.exp(0.5 * np.asarray(mixture.log_var)),
+        prior_std=np.exp(0.5 * np.asarray(mixture.marginal_log_var)),
         history=history,
         config=config,
         environment=environment,
