@@ -3,8 +3,8 @@
 python -m reproduce.imbalanced [--seeds=0-9] [--arms=fixed,oracle,em,gradient] [--out=results] [--runs=runs/imbalanced]
 python -m reproduce.imbalanced --table_only
 
-Class sizes fall geometrically, from 178 images of the most frequent digit to 18 of the rarest; the seed draws which is
-which. Each run has a record in OUT/imbalanced/; OUT/imbalanced.md is the table. "oracle" is given the true shares.
+Class sizes fall geometrically, from 178 images of the most frequent digit (or all of it) to 18 of the rarest; the seed
+draws which is which. Each run has a record in OUT/imbalanced/; OUT/imbalanced.md is the table. "oracle" is given the true shares.
 """
 
 import argparse
