@@ -33,7 +33,7 @@ RESOLUTIONS = (8, 16, 32, 64, 128)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 CONDITIONINGS = ("split", "shared", "conditional")
 PLACEMENTS = ("auto", "device", "stream")
-PRIORS = ("gaussian", "laplace", "logistic", "student_t", "full", "low_rank", "standard_normal")
+PRIORS = ("gaussian", "laplace", "logistic", "student_t", "full", "low_rank", "flow", "standard_normal")
 WEIGHTS = ("uniform", "em", "gradient")
 STATISTICS = ("standing", "running", "batch")
 SCORES = ("silhouette", "mean_confidence", "cluster_entropy")  # without labels; more is better
@@ -92,7 +92,7 @@ def default_config() -> ConfigDict:
         "batch_norm_epsilon": 1e-5,
     }
     config.prior = {
-        # Of the components; or laplace, logistic, student_t, full, low_rank; or standard_normal, which has only one.
+        # Of the components; or laplace, logistic, student_t, full, low_rank, flow; or standard_normal, which is one.
         "family": "gaussian",
         "sigma_min": 0.5,  # of standard deviations
         "initial_log_var": 1.0,
@@ -342,6 +342,9 @@ def _validate_latents(config: ConfigDict, conventions: Conventions) -> None:
     if prior.family == "low_rank":
         reason = f"below {model.latent_dim}, config.model.latent_dim; 'full' has all"
         _check(prior.rank < model.latent_dim, "prior.rank", prior.rank, reason)
+    if prior.family == "flow":
+        reason = "2 or more, because prior.family 'flow' bends some dimensions by others"
+        _check(model.latent_dim > 1, "model.latent_dim", model.latent_dim, reason)
     _validate_weights(prior.weights, model.num_clusters)
     if prior.family == "standard_normal":
         reason = "'uniform', because prior.family 'standard_normal' has no clusters"

@@ -101,9 +101,28 @@ FAMILIES = {
     "logistic": _scaled(1, _draw_logistic, _logistic_log_prob, lambda df: 2.0 + math.log(_LOGISTIC)),
     "student_t": _scaled(2, _draw_student, _student_log_prob, _student_entropy),
 }
-# Gaussians whose dimensions are not independent: see `Mixture.factor`.
-FULL, LOW_RANK = "full", "low_rank"
-FAMILIES |= dict.fromkeys((FULL, LOW_RANK), FAMILIES["gaussian"])
+# Gaussians whose dimensions are not independent, and one that is bent: see `Mixture.form`.
+FULL, LOW_RANK, FLOW = "full", "low_rank", "flow"
+FAMILIES |= dict.fromkeys((FULL, LOW_RANK, FLOW), FAMILIES["gaussian"])
+FLOW_WIDTH = 16  # hidden units of a coupling
+
+
+class Coupling(NamedTuple):
+    """What one part of the dimensions adds to the other: tanh(x inside + bias) outside, of every component."""
+
+    inside: Array  # [K, from, H]
+    bias: Array  # [K, H]
+    outside: Array  # [K, H, to]
+
+    def of(self, y: Int[Array, " B"]) -> "Coupling":
+        """The couplings of components, [B, ...]."""
+        return jax.tree.map(lambda leaf: leaf[y], self)
+
+    def __call__(self, x: Float[Array, "... N D"]) -> Float[Array, "... N F"]:
+        """Maps x, whose axis N is that of the components."""
+        bias = self.bias.reshape((1,) * (x.ndim - 2) + self.bias.shape)
+        hidden = jnp.tanh(jnp.einsum("...nd,ndh->...nh", x, self.inside) + bias)
+        return jnp.einsum("...nh,nhf->...nf", hidden, self.outside)
 
 
 class Latents(NamedTuple):
@@ -119,15 +138,15 @@ class Mixture(NamedTuple):
     Attributes:
       family: one of `FAMILIES`; sigma is the standard deviation in each.
       df: degrees of freedom of Student's t, above 2, [K, J].
-      factor: of "full" what is below the diagonal sigma of the Cholesky factor, [K, J, J]; of "low_rank" W [K, J, R],
-        whose W W^T is added to the covariance. Both are in deviations: row j is multiplied by sigma_j.
+      form: of "full" what is below the diagonal of the Cholesky factor, [K, J, J]; of "low_rank" W [K, J, R], whose
+        W W^T is added to the covariance; of "flow" two `Coupling`s. All in deviations: row j is multiplied by sigma_j.
     """
 
     log_weights: Array  # log phi, [K]
     mean: Array  # mu, [K, J]
     log_var: Array  # log sigma^2, [K, J]
     df: Array | None = None
-    factor: Array | None = None
+    form: Any = None
     family: str = "gaussian"
 
     @property
@@ -157,19 +176,24 @@ class Mixture(NamedTuple):
         """Draws z given y by the reparameterization trick, mu_y + sigma_y t(eps) with standard normal eps."""
         chex.assert_rank((y, eps), (1, 2))
         eps = jnp.asarray(eps)
-        if self.factor is None:
+        if self.form is None:
             t = FAMILIES[self.family].draw(eps, None if self.df is None else self.df[y])
+        elif self.family == FLOW:
+            to_second, to_first = (coupling.of(y) for coupling in self.form)
+            first, second = jnp.split(eps, [self.latent_dim // 2], axis=-1)
+            second += to_second(first)
+            t = jnp.concatenate([first + to_first(second), second], axis=-1)
         else:
             # The last draws of "low_rank" are W's; those of "full" are all used twice.
-            first, last = eps[:, : self.latent_dim], eps[:, -self.factor.shape[-1] :]
-            t = first + jnp.einsum("bjr,br->bj", self.factor[y], last)
+            first, last = eps[:, : self.latent_dim], eps[:, -self.form.shape[-1] :]
+            t = first + jnp.einsum("bjr,br->bj", self.form[y], last)
         return self.mean[y] + jnp.exp(0.5 * self.log_var[y]) * t
 
     def component_log_prob(self, z: Float[ArrayLike, "B J"]) -> Float[Array, "B K"]:
         """Log density of latents under every component, log p(z | mu_k, sigma_k), in nats."""
         chex.assert_shape(z, (None, self.latent_dim))
         difference = z[:, None, :] - self.mean[None]
-        if self.factor is not None:
+        if self.form is not None:
             square = self._squared_distance(difference * jnp.exp(-0.5 * self.log_var[None]))
             return -0.5 * (square + self._log_det[None] + self.latent_dim * LOG_2PI)
         df = None if self.df is None else self.df[None]
@@ -179,39 +203,45 @@ class Mixture(NamedTuple):
     @property
     def _capacitance(self) -> Array:
         """Cholesky factor of I + W^T W, [K, R, R]."""
-        gram = jnp.einsum("kjr,kjs->krs", self.factor, self.factor)
+        gram = jnp.einsum("kjr,kjs->krs", self.form, self.form)
         return jnp.linalg.cholesky(gram + jnp.eye(gram.shape[-1], dtype=gram.dtype)[None])
 
     @property
     def _log_det(self) -> Float[Array, " K"]:
-        """Of the covariance of "full" or "low_rank"."""
+        """Of the covariance of "full" or "low_rank"; a flow of couplings keeps volumes (Dinh et al. NICE. 2015)."""
         log_det = jnp.sum(self.log_var, axis=-1)
-        if self.family == FULL:
+        if self.family != LOW_RANK:
             return log_det
         return log_det + 2.0 * jnp.sum(jnp.log(jnp.diagonal(self._capacitance, axis1=1, axis2=2)), axis=-1)
 
     def _squared_distance(self, t: Float[Array, "B K J"]) -> Float[Array, "B K"]:
-        """Mahalanobis distance of deviations from the mean, squared: by L u = t, or by Woodbury's identity."""
+        """Squared norm of the eps behind deviations: by L eps = t, Woodbury's identity, or the couplings backwards."""
+        if self.family == FLOW:
+            to_second, to_first = self.form
+            first, second = jnp.split(t, [self.latent_dim // 2], axis=-1)
+            first -= to_first(second)
+            second -= to_second(first)
+            return jnp.sum(first**2, axis=-1) + jnp.sum(second**2, axis=-1)
         solve = jax.vmap(
             lambda lower, right: jax.scipy.linalg.solve_triangular(lower, right.T, lower=True).T, (0, 1), 1
         )
         if self.family == FULL:
             identity = jnp.eye(self.latent_dim, dtype=t.dtype)
-            return jnp.sum(solve(self.factor + identity[None], t) ** 2, axis=-1)
-        inside = solve(self._capacitance, jnp.einsum("bkj,kjr->bkr", t, self.factor))
+            return jnp.sum(solve(self.form + identity[None], t) ** 2, axis=-1)
+        inside = solve(self._capacitance, jnp.einsum("bkj,kjr->bkr", t, self.form))
         return jnp.sum(t**2, axis=-1) - jnp.sum(inside**2, axis=-1)
 
     @property
     def marginal_log_var(self) -> Float[Array, "K J"]:
-        """Log variance of each dimension alone; log sigma^2 where they are independent."""
-        if self.factor is None:
+        """Log variance of each dimension alone; of a flow, before it bends, log sigma^2."""
+        if self.family not in (FULL, LOW_RANK):
             return self.log_var
-        return self.log_var + jnp.log1p(jnp.sum(self.factor**2, axis=-1))
+        return self.log_var + jnp.log1p(jnp.sum(self.form**2, axis=-1))
 
     @property
     def component_entropy(self) -> Float[Array, " K"]:
         """Entropy of every component, in nats."""
-        if self.factor is not None:
+        if self.form is not None:
             return 0.5 * (self._log_det + self.latent_dim * (1.0 + LOG_2PI))
         return jnp.sum(FAMILIES[self.family].entropy(self.log_var, self.df), axis=-1)
 
@@ -222,7 +252,7 @@ class Mixture(NamedTuple):
     def typicality(self, z: Float[ArrayLike, "B J"]) -> Float[Array, " B"]:
         """Squared distance to the likeliest component in its deviations, averaged over J; about 1 inside it."""
         nearest = jnp.argmax(self.log_weights[None, :] + self.component_log_prob(z), axis=-1)
-        if self.factor is not None:
+        if self.form is not None:
             squares = self._squared_distance((z[:, None] - self.mean[None]) * jnp.exp(-0.5 * self.log_var[None]))
             return jnp.take_along_axis(squares, nearest[:, None], axis=-1)[:, 0] / self.latent_dim
         return jnp.mean((z - self.mean[nearest]) ** 2 * jnp.exp(-self.log_var[nearest]), axis=-1)
@@ -286,6 +316,15 @@ class MixturePrior:
             params["factor"] = jnp.zeros((*shape, self.latent_dim), mean.dtype)
         if self.family == LOW_RANK:  # at 0 it has no gradient
             params["factor"] = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (*shape, self.rank), mean.dtype)
+        if self.family == FLOW:  # the identity, by "outside"
+            half, rest = self.latent_dim // 2, self.latent_dim - self.latent_dim // 2
+            for name, sizes in (("first", (rest, half)), ("second", (half, rest))):
+                inside = jax.random.normal(
+                    jax.random.fold_in(key, sizes[0]), (shape[0], sizes[0], FLOW_WIDTH), mean.dtype
+                )
+                params[f"inside_{name}"] = inside * sizes[0] ** -0.5
+                params[f"bias_{name}"] = jnp.zeros((shape[0], FLOW_WIDTH), mean.dtype)
+                params[f"outside_{name}"] = jnp.zeros((shape[0], FLOW_WIDTH, sizes[1]), mean.dtype)
         if self.learns_weights:
             params["log_weights"] = jnp.full((self.num_components,), -math.log(self.num_components), mean.dtype)
         return self.project(params)
@@ -346,9 +385,14 @@ class MixturePrior:
             df = 2.0 + jax.nn.softplus(params["excess"])
         elif self.family == "student_t":
             df = jnp.full_like(params["mean"], self.degrees_of_freedom)
-        factor = params.get("factor")
-        factor = jnp.tril(factor, -1) if self.family == FULL else factor
-        return Mixture(log_weights, params["mean"], log_var, df, factor, self.family)
+        form = params.get("factor")
+        if self.family == FULL:
+            form = jnp.tril(form, -1)
+        if self.family == FLOW:
+            form = tuple(
+                Coupling(*(params[f"{part}_{name}"] for part in Coupling._fields)) for name in ("second", "first")
+            )
+        return Mixture(log_weights, params["mean"], log_var, df, form, self.family)
 
 
 # The paper's, the default of `family`.

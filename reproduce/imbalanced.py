@@ -4,7 +4,8 @@ python -m reproduce.imbalanced [--seeds=0-9] [--arms=fixed,oracle,em,gradient] [
 python -m reproduce.imbalanced --table_only
 
 Class sizes fall geometrically, from 178 images of the most frequent digit (or all of it) to 18 of the rarest; the seed
-draws which is which. Each run has a record in OUT/imbalanced/; OUT/imbalanced.md is the table. "oracle" is given the true shares.
+draws which is which. Each run has a record in OUT/imbalanced/; OUT/imbalanced.md is the table. "oracle" is given the
+true shares.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def render_table(records: list[dict]) -> str:
         rows.append([title, len(scores), *cells])
     headings = ("method", "seeds", "ARI", "NMI", "recall of the rarest three", "L1 of phi", "ARI against fixed")
     lines = render(headings, rows)
-    return "\n".join(["# Digits, 10 : 1", "", *lines, ""])
+    return "\n".join(["# Clusters of unequal size", "", "## Digits, 10 : 1", "", *lines, ""])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -158,7 +158,7 @@ def test_seeds_do_not_wrap():
         ("prior.weights_rate", 0.0, "a number above 0, at most 1"),
         ("prior.weights_prior", 1.0, "a number from 0 up to, not including, 1"),
         ("prior.learn_degrees_of_freedom", True, "False, because prior.family is not 'student_t'"),
-        ("prior.family", "student", "'gaussian', 'laplace', 'logistic', 'student_t', 'full', 'low_rank', 'standard_n"),
+        ("prior.family", "student", "'gaussian', 'laplace', 'logistic', 'student_t', 'full', 'low_rank', 'flow', "),
         ("loss.adversarial", "hing", "'hinge', 'non_saturating', 'wasserstein', 'least_squares'"),
         ("model.conditioning", "cbn", "'split', 'shared', 'conditional'"),
         ("data.resolution", 28, "8, 16, 32, 64, 128"),

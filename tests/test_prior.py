@@ -176,7 +176,7 @@ def correlated(family):
     rng = np.random.default_rng(3)
     params = {name: leaf + 0.7 * rng.normal(size=leaf.shape) for name, leaf in prior.init(KEY).items()}
     mixture = prior.sampling_mixture(jax.tree.map(jnp.asarray, params))
-    sigma, factor = (np.asarray(array, np.float64) for array in (jnp.exp(0.5 * mixture.log_var), mixture.factor))
+    sigma, factor = (np.asarray(array, np.float64) for array in (jnp.exp(0.5 * mixture.log_var), mixture.form))
     if family == "full":
         lower = sigma[..., None] * (np.eye(3) + np.tril(factor, -1))
         covariances = lower @ lower.swapaxes(1, 2)
@@ -223,17 +223,53 @@ def test_samples_with_correlations(family):
             assert stats.kstest(z @ direction, distribution.cdf).pvalue > 0.005
 
 
-@pytest.mark.parametrize("family", CORRELATED)
+@pytest.mark.parametrize("family", [*CORRELATED, "flow"])
 def test_without_correlations_it_is_the_gaussian(family):
     prior, plain = MixturePrior(2, 3, family=family, rank=2), MixturePrior(2, 3)
-    params = prior.init(KEY)
-    mixture = prior.sampling_mixture({**params, "factor": 0.0 * params["factor"]})
+    mixture = prior.sampling_mixture({name: leaf * (name != "factor") for name, leaf in prior.init(KEY).items()})
     normal = plain.sampling_mixture(plain.init(KEY))
     eps = np.random.default_rng(0).normal(size=(9, prior.noise_dim)).astype(np.float32)
     z, y = normal.sample(jnp.arange(9) % 2, eps[:, :3]), jnp.arange(9) % 2
     np.testing.assert_allclose(mixture.sample(y, eps), z, rtol=1e-6)
     np.testing.assert_allclose(mixture.component_log_prob(z), normal.component_log_prob(z), rtol=1e-5)
     np.testing.assert_allclose(mixture.component_entropy, normal.component_entropy, rtol=1e-6)
+
+
+def bent(latent_dim=2):
+    """A flow of one component, far from the identity."""
+    prior = MixturePrior(1, latent_dim, family="flow")
+    rng = np.random.default_rng(2)
+    params = {name: jnp.asarray(leaf + 0.7 * rng.normal(size=leaf.shape)) for name, leaf in prior.init(KEY).items()}
+    return prior.sampling_mixture(params)
+
+
+def test_a_flow_has_the_density_and_the_entropy_of_its_samples():
+    """The density integrates to one over the plane; its mean over samples is the closed form; eps comes back."""
+    with jax.enable_x64(True):
+        mixture = bent()
+        axis = np.linspace(-25.0, 25.0, 1001)
+        plane = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+        density = np.exp(jax.jit(mixture.log_prob)(plane))
+        np.testing.assert_allclose(density.sum() * (axis[1] - axis[0]) ** 2, 1.0, rtol=1e-6)
+        eps = np.random.default_rng(0).normal(size=(20_000, 2))
+        z = mixture.sample(jnp.zeros(len(eps), int), eps)
+        logs = np.asarray(mixture.log_prob(z))
+        error = logs.std() / np.sqrt(len(logs))
+        assert abs(logs.mean() + mixture.component_entropy[0]) < 4 * error
+        np.testing.assert_allclose(mixture.typicality(z), (eps**2).mean(axis=1), rtol=1e-9, atol=1e-12)
+        inside = density.reshape(1001, 1001)
+        for dimension in range(2):  # columns of the plane are its first one
+            marginal = np.cumsum(inside.sum(axis=dimension)) * (axis[1] - axis[0]) ** 2
+            cdf = lambda x, marginal=marginal: np.interp(x, axis + 0.025, marginal)  # noqa: E731
+            assert stats.kstest(np.asarray(z)[:, dimension], cdf).pvalue > 0.01
+
+
+def test_a_flow_of_an_odd_number_of_dimensions():
+    mixture = bent(3)
+    eps = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    z = mixture.sample(jnp.zeros(8, int), eps)
+    np.testing.assert_allclose(mixture.typicality(z), (eps**2).mean(axis=1), rtol=1e-3)
+    assert np.all(np.isfinite(mixture.component_log_prob(6.0 * z)))
 
 
 def test_many_degrees_of_freedom_are_gaussian():
