@@ -129,7 +129,7 @@ class Latents(NamedTuple):
     """Draws behind a batch of latents; z = mu_y + sigma_y t(eps) is computed with the prior of the moment."""
 
     y: Array  # components, integers, [..., B]; or uniform draws that the phi of the moment turns into components
-    eps: Array  # standard normal, [..., B, N]; N is J, 2 J for Student's t
+    eps: Array  # standard normal, [..., B, N]; N is J, 2 J for Student's t, J + R of low rank
 
 
 class Mixture(NamedTuple):
@@ -318,13 +318,11 @@ class MixturePrior:
             params["factor"] = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (*shape, self.rank), mean.dtype)
         if self.family == FLOW:  # the identity, by "outside"
             half, rest = self.latent_dim // 2, self.latent_dim - self.latent_dim // 2
-            for name, sizes in (("first", (rest, half)), ("second", (half, rest))):
-                inside = jax.random.normal(
-                    jax.random.fold_in(key, sizes[0]), (shape[0], sizes[0], FLOW_WIDTH), mean.dtype
-                )
-                params[f"inside_{name}"] = inside * sizes[0] ** -0.5
+            for i, (name, of, to) in enumerate((("first", rest, half), ("second", half, rest))):
+                draws = jax.random.normal(jax.random.fold_in(key, i), (shape[0], of, FLOW_WIDTH), mean.dtype)
+                params[f"inside_{name}"] = draws * of**-0.5
                 params[f"bias_{name}"] = jnp.zeros((shape[0], FLOW_WIDTH), mean.dtype)
-                params[f"outside_{name}"] = jnp.zeros((shape[0], FLOW_WIDTH, sizes[1]), mean.dtype)
+                params[f"outside_{name}"] = jnp.zeros((shape[0], FLOW_WIDTH, to), mean.dtype)
         if self.learns_weights:
             params["log_weights"] = jnp.full((self.num_components,), -math.log(self.num_components), mean.dtype)
         return self.project(params)
@@ -335,7 +333,8 @@ class MixturePrior:
             return jax.nn.log_softmax(params["log_weights"])
         if self.weights == UNIFORM:
             return jnp.full((self.num_components,), -math.log(self.num_components), params["mean"].dtype)
-        return jnp.log(jnp.asarray([float(part) for part in self.weights.split(",")], params["mean"].dtype))
+        given = jnp.asarray([float(part) for part in self.weights.split(",")], params["mean"].dtype)
+        return jax.nn.log_softmax(jnp.log(given))
 
     def match_weights(self, params: PriorParams, memberships: Float[Array, " K"]) -> PriorParams:
         """Moves phi towards mean q(y | x) of real images: phi <- (1 - a) phi + a (q + c / K) / (1 + c).
