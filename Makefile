@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 VARIANT ?= extended
+AOT ?=
 PYTEST := -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-lowest test-newest test-faults lint docs benchmark aot aot-test clean
@@ -45,7 +46,8 @@ benchmark: $(VENV)/installed
 
 # What the TPU's compiler says of training, on a machine without a TPU; aot-test of a tiny network.
 aot-test: AOT := --configs=digits --tiny --out=.cache/aot_test.json
-aot aot-test:
+aot-test: aot
+aot:
 	$(PYTHON) -m venv .cache/aot
 	.cache/aot/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
 	.cache/aot/bin/python -m benchmarks.aot $(AOT)
