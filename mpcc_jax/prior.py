@@ -235,7 +235,7 @@ class Mixture(NamedTuple):
     def marginal_log_var(self) -> Float[Array, "K J"]:
         """Log variance of each dimension alone; of a flow, before it bends, log sigma^2."""
         if self.family not in (FULL, LOW_RANK):
-            return self.log_var
+            return jnp.asarray(self.log_var)
         return self.log_var + jnp.log1p(jnp.sum(self.form**2, axis=-1))
 
     @property
