@@ -152,7 +152,17 @@ def toy_of_weights(mean, sd):
         values = a * z**2 + b * z
         if name == "systematic":
             return np.asarray(slope(jnp.log(phi).astype(jnp.float32), y, values.astype(np.float32)))
+        if name == "gumbel":  # straight through, temperature 1, as the draws are made of the same noise
+            logits = np.log(phi) + rng.gumbel(size=(repetitions, batch, 3))
+            eps, hard = rng.normal(size=(repetitions, batch)), logits.argmax(axis=-1)
+            parts, soft = mean + sd * eps[..., None], special.softmax(logits, axis=-1)
+            z = np.take_along_axis(parts, hard[..., None], axis=-1)[..., 0]
+            slopes = soft * (parts - (soft * parts).sum(axis=-1, keepdims=True))
+            return ((2 * a * z + b)[..., None] * slopes).mean(axis=1)
         scores = np.eye(3)[y] - phi
+        if name == "rao_blackwell":
+            density = phi * stats.norm(mean, sd).pdf(z[..., None])
+            scores = density / density.sum(axis=-1, keepdims=True) - phi
         if name == "leave_one_out":
             values = values - (values.sum(axis=1, keepdims=True) - values) / (batch - 1)
         return (scores * values[..., None]).mean(axis=1)
@@ -167,9 +177,13 @@ def test_the_gradient_in_the_weights_is_unbiased_and_spreads_least(mean, sd, gai
     """Components that overlap, and such that have come apart: section 4 of the research notes."""
     estimates, exact = toy_of_weights(mean, sd)
     spread = {}
-    for name in ("score", "leave_one_out", "systematic"):
+    for name in ("score", "rao_blackwell", "leave_one_out", "systematic"):
         found = estimates(name)
         spread[name] = found.std(axis=0)
         assert np.all(np.abs(found.mean(axis=0) - exact) < 4 * spread[name] / np.sqrt(len(found))), name
     assert np.all(spread["systematic"] < gain * spread["leave_one_out"])
-    assert np.all(spread["leave_one_out"].sum() < spread["score"].sum())
+    assert spread["leave_one_out"].sum() < spread["score"].sum()
+    apart = np.abs(spread["rao_blackwell"] - spread["score"]).max()
+    assert (apart < 1e-3) == (gain < 1.0), "memberships tell nothing more where components have come apart"
+    found = estimates("gumbel")
+    assert np.any(np.abs(found.mean(axis=0) - exact) > 8 * found.std(axis=0) / np.sqrt(len(found))), "it is biased"
