@@ -108,7 +108,7 @@ FLOW_WIDTH = 16  # hidden units of a coupling
 
 
 class Coupling(NamedTuple):
-    """What one part of the dimensions adds to the other: tanh(x inside + bias) outside, of every component."""
+    """What one part of the dimensions adds to the other, at most a deviation: tanh(tanh(x inside + bias) outside)."""
 
     inside: Array  # [K, from, H]
     bias: Array  # [K, H]
@@ -122,7 +122,7 @@ class Coupling(NamedTuple):
         """Maps x, whose axis N is that of the components."""
         bias = self.bias.reshape((1,) * (x.ndim - 2) + self.bias.shape)
         hidden = jnp.tanh(jnp.einsum("...nd,ndh->...nh", x, self.inside) + bias)
-        return jnp.einsum("...nh,nhf->...nf", hidden, self.outside)
+        return jnp.tanh(jnp.einsum("...nh,nhf->...nf", hidden, self.outside))
 
 
 class Latents(NamedTuple):
