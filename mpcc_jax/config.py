@@ -101,7 +101,7 @@ def default_config() -> ConfigDict:
         "rank": 4,  # of low_rank
         "weights": "uniform",  # phi; or K numbers as "0.5,0.3,0.2", or learnt: "em", "gradient"
         "weights_rate": 0.01,  # of em, an iteration
-        "weights_prior": 0.02,  # of em and gradient: phi is at least this over K
+        "weights_prior": 0.02,  # of em and gradient: how strongly phi is kept from 0
     }
     config.loss = {"adversarial": "hinge", "prior_weight": 0.01}  # lambda_p
     config.training = {

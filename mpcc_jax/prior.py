@@ -276,7 +276,7 @@ class MixturePrior:
       weights: phi, "uniform", or K numbers with commas between; or how it is learnt, "em" (`match_weights`) or
         "gradient" (of Loss I alone).
       weights_rate: alpha of `match_weights`.
-      weights_prior: c, which keeps phi_k above c / K: of `match_weights`, or the weight of -log phi in the loss.
+      weights_prior: c of `match_weights`, which keeps phi_k above c / (1 + c) / K; or the weight of -log phi in a loss.
       floor: "clip": sigma = max(exp(log_var / 2), sigma_min) everywhere (paper); "add": exp(log_var / 2) + sigma_min
         when sampling, variance exp(log_var) + sigma_min^2 in the membership, no floor in L_p (released code).
     """

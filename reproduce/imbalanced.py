@@ -64,11 +64,10 @@ def score(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     return {"ari": scores["ari"], "nmi": scores["nmi"], "recall_of_rarest": float(recall[rarest].mean())}
 
 
-def run_arm(arm: str, seed: int, dataset: Dataset, workdir: Path, iterations: int | None = None) -> dict:
+def run_arm(arm: str, seed: int, dataset: Dataset, workdir: Path) -> dict:
     """Trains one arm on one draw of the data, and returns its record."""
     config = get_config("digits")
     config.variant, config.seed = "extended", seed
-    config.training.iterations = iterations or config.training.iterations
     shares = np.bincount(dataset.labels, minlength=NUM_CLASSES) / len(dataset.labels)
     if ARMS[arm]:
         config.prior.weights = ARMS[arm]
@@ -134,13 +133,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0-9", help="how many (5 is 0 to 4), or which (0,3 or 10-19)")
     parser.add_argument("--arms", help=f"of {', '.join((*ARMS, *BASELINES))}; all otherwise")
-    parser.add_argument("--iterations", type=int, help="those of configs/digits.py otherwise")
     parser.add_argument("--out", type=expand, default="results")
     parser.add_argument("--runs", type=expand, default="runs/imbalanced")
     parser.add_argument("--table_only", action="store_true")
     given = parser.parse_args(arguments)
     leave_loops_rolled()
-    given.out, given.runs = Path(given.out), Path(given.runs)
     folder = given.out / "imbalanced"
     try:
         arms = choose("--arms", given.arms, (*ARMS, *BASELINES))
@@ -152,8 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
                 if path.exists():
                     continue
                 workdir = given.runs / arm / f"seed{seed}"
-                fit = run_baseline(arm, seed, dataset) if arm in BASELINES else None
-                record = fit or run_arm(arm, seed, dataset, workdir, given.iterations)
+                in_baselines = arm in BASELINES
+                record = run_baseline(arm, seed, dataset) if in_baselines else run_arm(arm, seed, dataset, workdir)
                 write_json(path, record)
                 print(f"{arm}, seed {seed}: {record['scores']}")
         records = [read_json(path) for path in sorted(folder.glob("*.json"))]

@@ -17,7 +17,8 @@ class Rewrites:
       pool_first: 3x3 convolution and average pooling as a 3x3 convolution of stride 2 over the means of all 2x2 windows
         (4 times fewer).
       subpixel: upsampling and 3x3 convolution as four 2x2 convolutions before the upsampling (2.25 times fewer; with
-        bilinear upsampling, for its borders, 1.8 times to 32x32, 1.5 times to 16x16, and it is left alone to 8x8).
+        bilinear upsampling, for its borders, 1.8 times to 32x32, 1.5 times to 16x16, and it is left alone to 8x8; not
+        on TPU).
       winograd: other 3x3 convolutions of many channels by Winograd's form, on CPU (2 times fewer).
     """
 
