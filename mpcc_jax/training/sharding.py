@@ -40,8 +40,8 @@ class Layout:
     def in_turns(self) -> bool:
         """Whether a device trains its runs one after the other: TPUs do, the others train them at once.
 
-        For all at once the TPU compiler estimates 1.14 times as long, and takes 1.7 times as long itself (mnist, 8 seeds
-        on a v5e chip).
+        For all at once the TPU compiler estimates 1.14 times as long, and takes 1.7 times as long itself (8 seeds of
+        mnist on a v5e chip).
         """
         return self.mesh.devices.flat[0].platform == "tpu"
 
