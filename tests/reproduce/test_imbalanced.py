@@ -6,8 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mpcc_jax.data import load_dataset
 from reproduce import imbalanced
-from reproduce.imbalanced import NUM_CLASSES, imbalanced_digits, main, match, render_table, score
+from reproduce.imbalanced import LARGEST, NUM_CLASSES, classes_of, get_config, main, render_table, score, thin_out
+
+
+def imbalanced_digits(seed):
+    return thin_out(load_dataset(get_config("digits", seed)), LARGEST["digits"], seed)
 
 
 def test_classes_fall_from_ten_to_one_in_an_order_of_the_seed():
@@ -23,9 +28,13 @@ def test_a_rare_class_that_is_merged_is_seen():
     labels = np.repeat(np.arange(NUM_CLASSES), [10, 10, 10, 10, 10, 10, 10, 2, 2, 2])
     clusters = (labels + 3) % NUM_CLASSES
     assert score(labels, clusters) == {"ari": 1.0, "nmi": pytest.approx(1.0), "recall_of_rarest": 1.0}
-    np.testing.assert_array_equal(match(labels, clusters)[1], (np.arange(NUM_CLASSES) - 3) % NUM_CLASSES)
+    np.testing.assert_array_equal(classes_of(labels, clusters), (np.arange(NUM_CLASSES) - 3) % NUM_CLASSES)
     merged = np.where(labels == 9, 0, labels)
     assert score(labels, merged)["recall_of_rarest"] == pytest.approx(2 / 3)
+    noise = np.where(np.arange(len(labels)) % 10 == 0, -1, labels)
+    assert score(labels, noise)["recall_of_rarest"] == pytest.approx(5 / 6), (
+        "HDBSCAN's noise and its number of clusters"
+    )
 
 
 def test_the_table_has_paired_differences_to_fixed_weights():
@@ -34,7 +43,7 @@ def test_the_table_has_paired_differences_to_fixed_weights():
 
     records = [record("fixed", seed, 0.5 + 0.1 * seed) for seed in range(3)]
     records += [record("em", seed, 0.6 + 0.1 * seed + 0.01 * (seed == 1)) for seed in range(3)]
-    rows = [line.split(" | ") for line in render_table(records).splitlines() if "MPCC" in line]
+    rows = [line.split(" | ") for line in render_table(records) if "MPCC" in line]
     assert [row[:2] for row in rows] == [["| MPCC, phi fixed", "3"], ["| MPCC, phi em", "3"]]
     assert rows[1][-1].startswith("+0.103 (+0.089 to +0.118)")
 
@@ -61,7 +70,9 @@ def test_each_arm_has_its_weights_and_a_record(tmp_path, capsys, monkeypatch):
     oracle, em = (config.prior.weights for config in configs)
     np.testing.assert_allclose([float(part) for part in oracle.split(",")], shares, atol=1e-8)
     assert em == "em"
-    record, ward = (json.loads((tmp_path / f"imbalanced/{arm}_seed3.json").read_text()) for arm in ("em", "ward"))
+    record, ward = (
+        json.loads((tmp_path / f"imbalanced/digits/{arm}_seed3.json").read_text()) for arm in ("em", "ward")
+    )
     assert record["scores"]["ari"] == 1.0
     assert record["scores"]["distance_of_weights"] == pytest.approx(0.0, abs=1e-9)
     assert 0.4 < ward["scores"]["ari"] < 1.0
