@@ -71,13 +71,13 @@ class Ward(ClusterMixin):
 class Mapped(ClusterMixin):
     """The labels of the warm start of `extended`, from images."""
 
-    def __init__(self, num_clusters: int, random_state: int):
+    def __init__(self, num_clusters: int, random_state: int, linkage: str):
         """The seed draws the images that are mapped, where there are more than 5000."""
-        self.num_clusters, self.seed = num_clusters, random_state
+        self.num_clusters, self.seed, self.linkage = num_clusters, random_state, linkage
 
     def fit_predict(self, images: UInt8[np.ndarray, "N H W C"]) -> Int[np.ndarray, " N"]:
         """Clusters images."""
-        return cluster_map(images, self.num_clusters, Augmentation(probability=0.5), self.seed)
+        return cluster_map(images, self.num_clusters, Augmentation(probability=0.5), self.seed, self.linkage)
 
 
 class Embedded(ClusterMixin):
@@ -173,7 +173,10 @@ METHODS = {
     "kmeans_pca": Method("k-means, PCA", KMeans, _KMEANS, "components"),
     "gaussian_mixture_full": Method("Gaussian mixture, full covariance, PCA", GaussianMixture, _MIXTURE, "components"),
     "ward": Method("Ward linkage, pixels", Ward, {}),
-    "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {}, "images"),
+    "neighbor_map": Method("tangent distances, t-SNE, Ward linkage", Mapped, {"linkage": "ward"}, "images"),
+    "neighbor_map_average": Method(
+        "tangent distances, t-SNE, average linkage", Mapped, {"linkage": "average"}, "images"
+    ),
     "umap_hdbscan": Method("UMAP + HDBSCAN, pixels", Embedded, {"by": "hdbscan", **_UMAP}),
     "umap_mixture": Method("UMAP + Gaussian mixture, pixels", Embedded, {"by": "mixture", **_UMAP}),
     "n2d": Method("N2D, pixels", N2D, {"by": "mixture", "n_neighbors": 20, "min_dist": 0.0}),

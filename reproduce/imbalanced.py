@@ -38,7 +38,7 @@ LARGEST, RATIO, NUM_CLASSES, RAREST = {"digits": 178, "mnist": 6313}, 10.0, 10, 
 ROWS = {row.name: row for row in TABLES["extended"].rows}
 TITLES = {"digits": "Digits, 10 : 1", "mnist": "MNIST at 16x16, 10 : 1"}
 ARMS = {"fixed": "uniform", "oracle": None, "em": "em", "gradient": "gradient"}
-BASELINES = ("kmeans_pca", "gaussian_mixture_full", "ward", "neighbor_map", "umap_hdbscan")
+BASELINES = ("kmeans_pca", "gaussian_mixture_full", "ward", "neighbor_map", "neighbor_map_average", "umap_hdbscan")
 
 
 def get_config(name: str, seed: int, data_dir: Path | None = None) -> ConfigDict:
@@ -86,7 +86,8 @@ def run_arm(arm: str, config: ConfigDict, dataset: Dataset, workdir: Path) -> di
         class_of = classes_of(dataset.labels, make_warm_labels(config, dataset.images))
         config.prior.weights = ",".join(f"{share:.8f}" for share in shares[class_of])
     validate(config)
-    results = train(config, workdir, dataset)
+    if (results := train(config, workdir, dataset)) is None:
+        sys.exit(1)
     trained = load(workdir)
     clusters = trained.predict(dataset.images)
     weights = np.exp(np.asarray(trained.prior.log_weights, np.float64))

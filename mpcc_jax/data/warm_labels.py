@@ -45,9 +45,13 @@ def tangent_distances(
 
 
 def cluster_map(
-    images: UInt8[np.ndarray, "N H W C"], num_clusters: int, augmentation: Augmentation, seed: int = 0
+    images: UInt8[np.ndarray, "N H W C"],
+    num_clusters: int,
+    augmentation: Augmentation,
+    seed: int = 0,
+    linkage: str = "ward",
 ) -> Int[np.ndarray, " N"]:
-    """Clusters images by Ward linkage in a t-SNE map of at most 5000, drawn by the seed; the others follow neighbours.
+    """Clusters images by linkage in a t-SNE map of at most 5000, drawn by the seed; the others follow neighbours.
 
     Every image is linked to the ten mapped ones at the least tangent distance: from what the augmentation makes of
     them, to first order. A double step leads from a mapped image to one that is linked to it, and on along its links.
@@ -79,7 +83,7 @@ def cluster_map(
     step = (links.T @ links).toarray() / neighbors
     # The cosine of two rows of the second power is the fourth power's entry, scaled.
     tsne = TSNE(metric="cosine", init="random", random_state=seed, max_iter=500, perplexity=min(PERPLEXITY, count / 4))
-    found = AgglomerativeClustering(num_clusters).fit_predict(tsne.fit_transform(step @ step))
+    found = AgglomerativeClustering(num_clusters, linkage=linkage).fit_predict(tsne.fit_transform(step @ step))
     votes = link(1.0 / np.maximum(np.concatenate(distances), 1e-3)) @ np.eye(num_clusters, dtype=np.float32)[found]
     return votes.argmax(1)
 
@@ -101,10 +105,14 @@ def read_warm_labels(path: str, count: int, num_clusters: int) -> Int[np.ndarray
 
 
 def make_warm_labels(config: ConfigDict, images: UInt8[np.ndarray, "N H W C"]) -> Int[np.ndarray, " N"]:
-    """Makes a label for each image, as `config.training.warm_labels` says; the true ones have no part in it."""
+    """Makes a label for each image, as `config.training.warm_labels` says; the true ones have no part in it.
+
+    Ward linkage splits large clusters and merges small ones, so it is used only where phi is uniform.
+    """
     chosen, num_clusters = config.training.warm_labels, config.model.num_clusters
     if chosen == "tsne":
-        labels = cluster_map(images, num_clusters, Augmentation(**resolve_augmentation(config)))
+        linkage = "ward" if config.prior.weights == "uniform" else "average"
+        labels = cluster_map(images, num_clusters, Augmentation(**resolve_augmentation(config)), linkage=linkage)
     else:
         labels = read_warm_labels(chosen, len(images), num_clusters)
     return labels.astype(np.int32)
