@@ -37,7 +37,7 @@ from reproduce.tables import TABLES, configure
 LARGEST, RATIO, NUM_CLASSES, RAREST = {"digits": 178, "mnist": 6313}, 10.0, 10, 3
 ROWS = {row.name: row for row in TABLES["extended"].rows}
 TITLES = {"digits": "Digits, 10 : 1", "mnist": "MNIST at 16x16, 10 : 1"}
-ARMS = {"fixed": "uniform", "oracle": None, "em": "em", "gradient": "gradient"}
+ARMS = {"fixed": "uniform", "oracle": "em", "em": "em", "gradient": "gradient"}
 BASELINES = ("kmeans_pca", "gaussian_mixture_full", "ward", "neighbor_map", "neighbor_map_average", "umap_hdbscan")
 
 
@@ -79,10 +79,9 @@ def score(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
 def run_arm(arm: str, config: ConfigDict, dataset: Dataset, workdir: Path) -> dict:
     """Trains one arm on one draw of the data, and returns its record."""
     shares = np.bincount(dataset.labels, minlength=NUM_CLASSES) / len(dataset.labels)
-    if ARMS[arm]:
-        config.prior.weights = ARMS[arm]
-    else:
-        # The warm start ties a component to a cluster of the map.
+    config.prior.weights = ARMS[arm]
+    if arm == "oracle":
+        # The warm start ties a component to a cluster of the map, which is cut for weights that are not uniform.
         class_of = classes_of(dataset.labels, make_warm_labels(config, dataset.images))
         config.prior.weights = ",".join(f"{share:.8f}" for share in shares[class_of])
     validate(config)

@@ -61,7 +61,12 @@ class Perfect:
 def test_each_arm_has_its_weights_and_a_record(tmp_path, capsys, monkeypatch):
     dataset, configs = imbalanced_digits(3), []
     shares = np.bincount(dataset.labels) / len(dataset.labels)
-    monkeypatch.setattr(imbalanced, "make_warm_labels", lambda config, images: dataset.labels)
+    cut_for = []
+    monkeypatch.setattr(
+        imbalanced,
+        "make_warm_labels",
+        lambda config, _: cut_for.append(config.prior.weights) or dataset.labels,
+    )
     monkeypatch.setattr(imbalanced, "load", lambda workdir: Perfect(dataset, np.roll(shares, 1)))
     results = {"training_seconds": 1.0, "iterations": 7}
     monkeypatch.setattr(imbalanced, "train", lambda config, *_: configs.append(config) or results)
@@ -70,6 +75,7 @@ def test_each_arm_has_its_weights_and_a_record(tmp_path, capsys, monkeypatch):
     oracle, em = (config.prior.weights for config in configs)
     np.testing.assert_allclose([float(part) for part in oracle.split(",")], shares, atol=1e-8)
     assert em == "em"
+    assert cut_for == ["em"], "the shares belong to the map that training starts from, which is not the uniform one"
     record, ward = (
         json.loads((tmp_path / f"imbalanced/digits/{arm}_seed3.json").read_text()) for arm in ("em", "ward")
     )
