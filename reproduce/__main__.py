@@ -8,7 +8,8 @@ python -m reproduce table4 --scale=cpu --table_only      the table from what is 
 
 A run is in RUNS/SCALE/ROW/ARM/seedN and can be trained by launch.py too. The same command goes on where it stopped.
 Each finished seed has a record in OUT/runs/; OUT/TABLE_SCALE.md is made from all records after every run. Several
-processes may work at once if each has seeds of its own (--seeds=0,3 and --seeds=1,2,4).
+processes may work at once if each has seeds of its own (--seeds=0,3 and --seeds=1,2,4). One process trains as many
+seeds at once as there are devices, in RUNS/SCALE/ROW/ARM/seedsA-B, and makes each a run.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def execute_all(table: Table, runs: list[Run], options: Options) -> int:
     failed = []
     for index, run in enumerate(left):
         print(f"\n{index + 1} of {len(left)}: {run}")
-        outcome = execute(run, datasets[run.row.name], warn)
+        outcome = execute(run, left[index:], datasets[run.row.name], warn)
         if outcome == STOPPED:
             return 0
         failed += [run] if outcome == FAILED else []

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -21,6 +23,7 @@ from mpcc_jax.data import Dataset
 from mpcc_jax.errors import CheckpointError, NonFiniteError, WorkdirError
 from mpcc_jax.evaluation.generation import measure, plan_measurement
 from mpcc_jax.trained_model import TrainedModel, load
+from mpcc_jax.training.export import export_seed
 from mpcc_jax.training.train import train
 from mpcc_jax.workdir import INCIDENTAL, flatten, write_json
 from reproduce.tables import Row, Table, configure
@@ -148,8 +151,54 @@ def plan_runs(rows: Iterable[Row], arms: Iterable[str], seeds: Iterable[int], op
     return [Run(row, arm, seed, options) for seed in seeds for row in rows for arm in arms]
 
 
-def execute(run: Run, dataset: Dataset, warn: Callable[[str], None]) -> str:
-    """Trains or measures what is left of a run, writes its record, and returns "finished", "failed" or "stopped"."""
+def seeds_together(run: Run, planned: Iterable[Run]) -> range:
+    """The seeds that train at once with a run that has not begun: those that follow, as many as there are devices.
+
+    Seeds that have begun together stay together, on any number of devices.
+    """
+    folder = run.workdir.parent
+    for path in folder.glob("seeds*-*"):
+        first, last = map(int, path.name.removeprefix("seeds").split("-"))
+        if first <= run.seed <= last:
+            return range(first, last + 1)
+    new = {other.seed for other in planned if other.workdir.parent == folder and not other.workdir.exists()}
+    count = run.config.mesh.devices or len(jax.devices())
+    following = itertools.takewhile(new.__contains__, range(run.seed, run.seed + count))
+    return range(run.seed, run.seed + len(list(following)))
+
+
+def train_together(run: Run, seeds: range, dataset: Dataset) -> bool:
+    """Trains several seeds of a row and arm at once, and makes each a run with a record; False if stopped before."""
+    members = [dataclasses.replace(run, seed=seed) for seed in seeds]
+    config = members[0].config.copy_and_resolve_references()
+    config.num_seeds = len(seeds)
+    workdir = run.workdir.with_name(f"seeds{seeds[0]}-{seeds[-1]}")
+    if train(config, workdir, dataset=dataset) is None:
+        return False
+    for member in members:
+        if not member.workdir.exists():
+            part = member.workdir.with_name(f"{member.workdir.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            export_seed(workdir, member.seed, part)
+            part.rename(member.workdir)
+            results = read_json(member.workdir / "results.json")
+            write_json(member.record_path, describe_run(member) | describe_results(member, results, dataset, False))
+    return True
+
+
+def execute(run: Run, planned: Iterable[Run], dataset: Dataset, warn: Callable[[str], None]) -> str:
+    """Trains or measures what is left of a run, writes its record, and returns "finished", "failed" or "stopped".
+
+    Others of the planned runs train with it where there are devices for them.
+    """
+    if not run.workdir.exists() and len(seeds := seeds_together(run, planned)) > 1:
+        try:
+            if not train_together(run, seeds, dataset):
+                return STOPPED
+        except (CheckpointError, NonFiniteError) as error:
+            warn(f"{run}, with {len(seeds) - 1} more: {error} Each is trained alone.")
+            for seed in seeds:
+                dataclasses.replace(run, seed=seed).workdir.mkdir(parents=True, exist_ok=True)
     record, outcome = run.read_record(), FINISHED
     try:
         if not record or record["status"] != FINISHED:
@@ -211,7 +260,7 @@ def describe_results(run: Run, results: dict, dataset: Dataset, trained_elsewher
         "versions": results["versions"],
         "seconds": training_seconds(results, run.workdir / "metrics.jsonl"),
         "resumed": bool(results["resumed_at"]),
-        "seeds_at_once": 1,
+        "seeds_at_once": results["num_seeds"],
         "date": results["date"],
     }
 

@@ -83,6 +83,14 @@ def _model_card(title: str, config: ConfigDict, facts: dict[str, Any], results: 
     return card + SCORES.format(**results) + "".join(rows)
 
 
+def _write_own_metrics(workdir: Path, seed: int | None, out: Path) -> None:
+    """Copies the log, of a run of several seeds the lines of one."""
+    if (workdir / "metrics.jsonl").exists():
+        lines = (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        own = [line for line in lines if seed is None or f'"seed": {seed},' in line]
+        (out / "metrics.jsonl").write_text("".join(own), encoding="utf-8")
+
+
 def export_model(workdir: Path | str, out: Path | str, **model: Any) -> Path:
     """Writes what is needed to use a trained model into a new folder: weights, configuration, scores and a model card.
 
@@ -106,10 +114,7 @@ def export_model(workdir: Path | str, out: Path | str, **model: Any) -> Path:
     if results:
         write_json(out / "results.json", results)
     (out / "README.md").write_text(card, encoding="utf-8")
-    if (run / "metrics.jsonl").exists():
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-        own = [line for line in lines if not several or f'"seed": {trained.seed},' in line]
-        (out / "metrics.jsonl").write_text("".join(own), encoding="utf-8")
+    _write_own_metrics(run, trained.seed if several else None, out)
     # Last: a folder with weights is complete.
     tensors = flatten_dict(jax.device_get(trained.weights)._asdict(), sep="/")
     write_tensors(out / MODEL_FILE, {"iteration": np.asarray(trained.iteration), **tensors})
@@ -117,7 +122,10 @@ def export_model(workdir: Path | str, out: Path | str, **model: Any) -> Path:
 
 
 def export_seed(workdir: Path | str, seed: int, out: Path | str) -> int:
-    """Makes a new folder `out` that looks as if one seed had been trained alone; returns its iteration."""
+    """Makes a new folder `out` that looks as if one seed had been trained alone; returns its iteration.
+
+    Scores and pictures come along if they are of that iteration.
+    """
     config, facts = read_run(workdir)
     seeds = range(config.seed, config.seed + config.num_seeds)
     if config.num_seeds == 1 or seed not in seeds:
@@ -137,6 +145,10 @@ def export_seed(workdir: Path | str, seed: int, out: Path | str) -> int:
     write_facts(out, settings, facts)
     if (labels := folder.parent / WARM_LABELS).exists():
         shutil.copy(labels, out)
+    member = folder.parent / f"seed_{seed}"
+    if read_results(member).get("iterations") == iteration:
+        shutil.copytree(member, out, dirs_exist_ok=True)
+    _write_own_metrics(folder.parent, seed, out)
     target = Checkpoints(out / "checkpoints")
     target.save(select_seed(state, seed - config.seed), iteration, {"config": settings, "versions": versions()})
     target.close()

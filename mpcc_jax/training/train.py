@@ -417,6 +417,7 @@ def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | Non
     config, dataset, scored, encodings = run.config, run.dataset, [], []
     facts = {
         "iterations": config.training.iterations,
+        "num_seeds": config.num_seeds,
         "data": {name: getattr(dataset, name) for name in ("name", "version", "split")},
         "machine": describe_machine(),
         "versions": versions(),
@@ -440,7 +441,7 @@ def _conclude(run: Run, state: TrainState, **facts: Any) -> dict[str, Any] | Non
     if run.several_seeds:
         short = [{name: value for name, value in scores.items() if name not in LONG_SCORES} for scores in scored]
         members = [{name: value for name, value in scores.items() if name not in facts} for scores in short]
-        results = {"seed": config.seed, "variant": config.variant, **facts, "num_seeds": len(scored)}
+        results = {"seed": config.seed, "variant": config.variant, **facts}
         results |= {"members": members, **over_seeds(members)}
         # Without labels: see `compare_runs`.
         results["selection"] = compare_runs(encodings)

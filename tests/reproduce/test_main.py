@@ -66,6 +66,64 @@ def test_a_run_is_trained_measured_and_recorded(trained):
     assert cell in (folder / "out" / "table4_paper.md").read_text()
 
 
+def test_seeds_train_at_once_where_there_are_devices(tmp_path, monkeypatch):
+    """Two on two devices, killed after the first became a run; the third has a device for itself."""
+    row, runs_of = make_row(tmp_path), tmp_path / "runs" / "paper" / "small" / "paper"
+
+    def get_config(original=row.get_config):
+        config = original()
+        config.mesh.devices = 2
+        return config
+
+    table = make_table(row._replace(get_config=get_config))
+    kept = runs.export_seed
+
+    def killed(workdir, seed, out):
+        kept(workdir, seed, out)
+        if seed == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "export_seed", killed)
+    with mock.patch.dict(TABLES, {"table4": table}), pytest.raises(KeyboardInterrupt):
+        main(["table4", "--seeds=3", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}"])
+    assert sorted(path.name for path in runs_of.iterdir()) == ["seed0", "seed1.part", "seeds0-1"]
+    monkeypatch.setattr(runs, "export_seed", kept)
+    assert call(tmp_path, "--seeds=3", table=table) == 0
+    records = [read_record(tmp_path, RECORD.replace("0", str(seed))) for seed in range(3)]
+    assert [(record["seed"], record["status"], record["seeds_at_once"]) for record in records] == [
+        (0, "finished", 2),
+        (1, "finished", 2),
+        (2, "finished", 1),
+    ]
+    members = json.loads((runs_of / "seeds0-1" / "results.json").read_text())["members"]
+    for record, member in zip(records, members, strict=False):
+        assert record["scores"]["nmi"] == member["nmi"]
+        assert record["hardware"] == [runs.describe_hardware()]
+        assert record["seconds"] > 0
+    assert sorted(path.name for path in runs_of.iterdir()) == ["seed0", "seed1", "seed2", "seeds0-1"]
+
+
+def test_seeds_that_fail_at_once_are_trained_alone(tmp_path, monkeypatch, capsys):
+    row, seen = make_row(tmp_path), []
+
+    def get_config(original=row.get_config):
+        config = original()
+        config.mesh.devices = 3
+        return config
+
+    def train(config, *_, **__):
+        seen.append((config.seed, config.num_seeds))
+        raise NonFiniteError("Iteration 3 is not finite.")
+
+    monkeypatch.setattr(runs, "train", train)
+    assert call(tmp_path, "--seeds=2", table=make_table(row._replace(get_config=get_config))) == 1
+    assert seen == [(0, 2), (0, 1), (1, 1)]
+    assert (
+        "small, paper, seed 0, with 1 more: Iteration 3 is not finite. Each is trained alone."
+        in capsys.readouterr().err
+    )
+
+
 def test_what_has_a_record_is_not_trained_again(again, monkeypatch, capsys):
     folder, table, workdir = again
     before = read_record(folder)

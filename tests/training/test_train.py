@@ -244,6 +244,9 @@ def test_several_seeds_at_once_and_one_of_them_on_its_own(tmp_path):
     (two / WARM_LABELS).write_bytes(b"labels")
     assert export_seed(two, 6, tmp_path / "six") == 4
     assert (tmp_path / "six" / WARM_LABELS).read_bytes() == b"labels"
+    assert (tmp_path / "six" / "results.json").read_text() == (two / "seed_6" / "results.json").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "six" / "metrics.jsonl").read_text().splitlines()]
+    assert {line["seed"] for line in lines} == {6}
     alone = tiny_config()
     alone.seed, alone.training.iterations = 6, 6
     results = train(alone, tmp_path / "six", dataset, display=quiet())
