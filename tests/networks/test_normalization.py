@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpcc_jax.networks import normalization
 from mpcc_jax.networks.normalization import BatchNorm, ConditionalBatchNorm, LabelEmbed, Standardize
 
 X = np.random.default_rng(0).normal(3.0, 2.0, size=(4, 3, 3, 5)).astype(np.float32)
@@ -50,3 +51,36 @@ def test_statistics_across_devices_are_those_of_the_whole_batch():
     np.testing.assert_allclose(outputs.reshape(X.shape), expected, atol=1e-5)
     for name, value in advanced["batch_stats"]["standardize"].items():
         np.testing.assert_allclose(stats["batch_stats"]["standardize"][name][0], value, rtol=1e-5)
+
+
+def test_one_pass_over_images_gives_what_two_give():
+    """Of values a thousand deviations from 0 too, around the running mean."""
+    far, weights = IMAGES + 2000.0, jnp.asarray(np.random.default_rng(1).normal(size=X.shape), jnp.float32)
+    for x, origin, tolerance in ((IMAGES, jnp.zeros(5), 1e-5), (far, jnp.full(5, 2003.0), 1e-3)):
+        expected = normalization._in_two_passes(x, origin, None)
+        for found, wanted in zip(normalization._in_one_pass(x, origin, None), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=tolerance)
+
+    def loss(x, center):
+        centred, _, var = center(x, jnp.ones(5), None)
+        return jnp.sum(weights * centred * jax.lax.rsqrt(var + 1e-5)[None, None, None])
+
+    centers = normalization._in_one_pass, normalization._in_two_passes, normalization._center
+    one, two, chosen = (jax.grad(loss)(IMAGES, center) for center in centers)
+    np.testing.assert_allclose(one, two, atol=1e-6)
+    np.testing.assert_array_equal(chosen, two)
+
+
+def test_only_a_tpu_takes_one_pass():
+    x, origin = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((4, 3, 3, 5), (5,)))
+    program = jax.jit(lambda x, origin: normalization._center(x, origin, None)[2])
+    texts = {
+        platform: program.trace(x, origin).lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    # The variance needs what is centred around the batch's own mean only where it is taken in a second pass.
+    assert {platform: text.count("stablehlo.subtract") for platform, text in texts.items()} == {
+        "cpu": 1,
+        "cuda": 1,
+        "tpu": 2,
+    }
