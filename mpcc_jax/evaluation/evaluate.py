@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Integer, UInt8
+from jaxtyping import Array, Float, Integer, UInt8
+from scipy.optimize import nnls
 
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.data.loader import to_float
@@ -22,8 +24,9 @@ LATENT_SAMPLE = 5000
 class Evaluation:
     """Scores of a model on N images, and what they are computed from.
 
-    Beside numbers, scores hold "cluster_sizes"; "majorities", [class name, share] of every cluster or None where it is
-    empty; "confusion", counts by class and cluster; "class_names". The last three are None without labels.
+    Beside numbers, scores hold "cluster_sizes"; phi as "prior_weights" and as `match_weights` has it; "majorities",
+    [class name, share] of every cluster or None where it is empty; "confusion", counts by class and cluster;
+    "class_names". The last three are None without labels.
     """
 
     scores: dict  # by name, what JSON can hold
@@ -53,7 +56,10 @@ def evaluate(
     mixture = trained.model.prior.membership_mixture(trained.weights.params["prior"])
     scores, clusters = score_encoding(encoding, labels, mixture)
     scores["reconstruction_mse"] = reconstruction_mse(trained, images, encoding)
-    scores |= cycle_scores(trained, key)
+    cycle, confusion = cycle_scores(trained, key)
+    scores |= cycle
+    scores["prior_weights"] = np.exp(np.asarray(trained.prior.log_weights, np.float64)).tolist()
+    scores["matched_weights"] = match_weights(confusion, scores["cluster_sizes"]).tolist()
     scores |= dict.fromkeys(("majorities", "confusion", "class_names"))
     if labels is not None:
         names = list(dataset.class_names or map(str, range(len(dataset.class_sizes))))
@@ -74,20 +80,34 @@ def reconstruction_mse(trained: Any, images: UInt8[np.ndarray, "N H W C"], encod
     return total / images.size
 
 
-def cycle_scores(trained: Any, key: Array | int, count: int = LATENT_SAMPLE) -> dict[str, float]:
-    """Compares E(G(z, y)) with z and y drawn from the prior.
+def cycle_scores(
+    trained: Any, key: Array | int, count: int = LATENT_SAMPLE
+) -> tuple[dict[str, float], Integer[np.ndarray, "K K"]]:
+    """Compares E(G(z, y)) with z and y drawn from the prior; returns scores, and counts by y and the cluster found.
 
     "latent_mse" is the squared distance of z and the encoder's mean, summed over J and averaged over draws (E_MSE in
     the released code); "generated_cluster_accuracy" the fraction of draws whose component is found again.
     """
     z, y = trained.draw(key, count)
-    squares, found = 0.0, 0
+    squares, found = 0.0, np.empty_like(y)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
         encoding = trained.encode(trained.decode(z[block], y[block]))
         squares += float(np.sum((encoding.mean - z[block]) ** 2, dtype=np.float64))
-        found += int(np.sum(encoding.log_membership.argmax(axis=-1) == y[block]))
-    return {"latent_mse": squares / count, "generated_cluster_accuracy": found / count}
+        found[block] = encoding.log_membership.argmax(axis=-1)
+    confusion = confusion_matrix(y, found, trained.num_clusters, trained.num_clusters)
+    return {"latent_mse": squares / count, "generated_cluster_accuracy": float(np.mean(found == y))}, confusion
+
+
+def match_weights(confusion: Integer[np.ndarray, "K K"], sizes: Sequence[int]) -> Float[np.ndarray, " K"]:
+    """Estimates phi of real images: the weights of y that would give their clusters by what E makes of generated ones.
+
+    It is right even where E mistakes one component for another (BBSE: Lipton, Wang and Smola, ICML 2018).
+    """
+    draws = confusion.sum(axis=1, keepdims=True)
+    found = np.divide(confusion, draws, out=np.eye(len(confusion)), where=draws > 0)
+    weights, _ = nnls(found.T, np.asarray(sizes) / np.sum(sizes))
+    return weights / weights.sum()
 
 
 def describe(trained: Any, **facts: Any) -> dict:

@@ -22,7 +22,7 @@ SHOWN_RECONSTRUCTIONS = 40
 ROWS = 6
 STEPS = 9
 # Scores that are no numbers have fields of their own.
-TABLES = ("cluster_sizes", "majorities", "confusion", "class_names")
+TABLES = ("cluster_sizes", "majorities", "confusion", "class_names", "prior_weights", "matched_weights")
 
 _component_log_prob = jax.jit(Mixture.component_log_prob)
 

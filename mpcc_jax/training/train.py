@@ -50,7 +50,7 @@ from mpcc_jax.workdir import (
 )
 
 # Kept in a seed's own results.json, and left out of the summary of several seeds.
-LONG_SCORES = ("confusion", "majorities", "class_names")
+LONG_SCORES = ("confusion", "majorities", "class_names", "prior_weights", "matched_weights")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

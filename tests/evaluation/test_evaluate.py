@@ -6,10 +6,11 @@ import json
 import jax
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
 from mpcc_jax.data import from_arrays
 from mpcc_jax.errors import InputError
-from mpcc_jax.evaluation.evaluate import cycle_scores, describe, evaluate, evaluate_clustering
+from mpcc_jax.evaluation.evaluate import cycle_scores, describe, evaluate, evaluate_clustering, match_weights
 from mpcc_jax.trained_model import TrainedModel
 from mpcc_jax.training.state import build_algorithm
 from tests.conftest import SMALL_IMAGES
@@ -39,12 +40,22 @@ def test_scores(evaluation):
 
 def test_cycle_scores_are_sums_over_draws():
     trained = tiny_trained()
-    scores = cycle_scores(trained, 0, count=30)
+    scores, confusion = cycle_scores(trained, 0, count=30)
     z, y = trained.draw(0, 30)
     again = trained.decode(z, y)
     squares = np.sum((trained.transform(again) - z) ** 2, axis=-1)
     np.testing.assert_allclose(scores["latent_mse"], np.mean(squares), rtol=1e-5)
     assert scores["generated_cluster_accuracy"] == np.mean(trained.predict(again) == y)
+    np.testing.assert_array_equal(confusion, confusion_matrix(y, trained.predict(again), labels=range(3)))
+
+
+def test_weights_are_matched_through_the_mistakes_of_the_encoder():
+    """Shares of 70, 20 and 10 % under an encoder that takes a third of the first for the second."""
+    mistakes = np.array([[20, 10, 0], [0, 30, 0], [3, 3, 24]])
+    np.testing.assert_allclose([0.7, 0.2, 0.1] @ mistakes * 30, [429, 399, 72])
+    np.testing.assert_allclose(match_weights(mistakes, [429, 399, 72]), [0.7, 0.2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(match_weights(mistakes, [0, 0, 9]).sum(), 1.0)
+    np.testing.assert_allclose(match_weights(np.diag([5, 0, 5]), [1, 2, 1]), [0.25, 0.5, 0.25])
 
 
 def test_without_labels_and_on_a_part(evaluation):
