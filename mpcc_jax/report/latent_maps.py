@@ -64,7 +64,7 @@ def project_latents(
     prior_mean: Float[np.ndarray, "K J"] | None = None,
     prior_std: Float[np.ndarray, "K J"] | None = None,
 ) -> Map:
-    """Maps latents by PCA; components have their exact marginals, A diag(sigma^2) A^T for the plane's axes A."""
+    """Maps latents by PCA; components have the marginals of independent dimensions, A diag(sigma^2) A^T in axes A."""
     pca = PCA(n_components=2, svd_solver="full").fit(np.asarray(latents, np.float64))
     prior = None
     if prior_mean is not None:
