@@ -39,7 +39,7 @@ def _in_one_pass(x: Array, origin: Array, axis_name: str | None) -> tuple[Array,
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _center(x: Array, origin: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
-    """Returns x less its mean, the mean and the biased variance, by channel.
+    """Returns x less its mean, the mean and the biased variance, by channel, of features that were rounded to 16 bits.
 
     On TPU both are taken in the pass that made x: the variance is E (x - o)^2 - (E x - o)^2, with the running mean as
     the origin o, so that no digits are lost once it has settled.
@@ -77,12 +77,13 @@ class Standardize(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool) -> Float[Array, "B H W C"]:
         """Standardizes features, in float32 or more."""
+        center = _center if x.dtype.itemsize < 4 else _in_two_passes
         x, channels = at_least_float32(x), x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", lambda: jnp.zeros(channels))
         running_var = self.variable("batch_stats", "var", lambda: jnp.ones(channels))
         if not train:
             return (x - _spread(running_mean.value)) * _spread(lax.rsqrt(running_var.value + self.epsilon))
-        centred, mean, var = _center(x, running_mean.value, self.axis_name)
+        centred, mean, var = center(x, running_mean.value, self.axis_name)
         if not self.is_initializing():
             count = x[..., 0].size * (1 if self.axis_name is None else lax.psum(1, self.axis_name))
             unbiased = var * (count / (count - 1))
