@@ -1,7 +1,7 @@
 """What training would cost on TPUs, as their compiler estimates it: none has to be there.
 
 python -m benchmarks.aot [--configs digits,mnist] [--precisions bfloat16] [--topologies v5e:1,v5e:2x4] [--num_seeds 1,8]
-    [--batch_size 48] [--out results/aot.json] [--tiny]
+    [--batch_size 48] [--out results/aot.json] [--whole] [--tiny]
 
 libtpu compiles for a slice on a machine that has none (requirements-tpu.txt). The step of each network is compiled as a
 program of its own, since XLA counts the body of a loop once, and counted as often as an iteration takes it. The file is
@@ -12,6 +12,7 @@ for each operation; nothing here was measured.
 import argparse
 import collections
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -31,12 +32,12 @@ from ml_collections import ConfigDict
 from benchmarks.flops import count_flop
 from benchmarks.ours import image_channels_of, read_config
 from benchmarks.peak import peak_of, utilisation
-from mpcc_jax.data.loader import Batch
+from mpcc_jax.data.loader import Batch, Examples
 from mpcc_jax.model import encode, generate
 from mpcc_jax.prior import Latents
 from mpcc_jax.training.sharding import Layout, make_layout
 from mpcc_jax.training.state import Algorithm, abstract_state, build_algorithm
-from mpcc_jax.training.steps import update_discriminator, update_encoder, update_generator
+from mpcc_jax.training.steps import train_iterations, update_discriminator, update_encoder, update_generator
 from reproduce.markdown import render
 
 # Cycles per second by `device_kind`: the peak, over the 2 x 4 x 128 x 128 FLOP of a cycle of the matrix units.
@@ -71,6 +72,18 @@ def slice_devices(topology: str) -> list[Any]:
 def count_turns(layout: Layout) -> int:
     """Counts the seeds that a chip trains one after the other."""
     return layout.num_seeds // layout.mesh.shape["seed"] if layout.in_turns else 1
+
+
+def whole_iteration(algorithm: Algorithm, layout: Layout) -> Phase:
+    """The program that a run calls, of one iteration: loops over the steps, so its cycles are not those of all."""
+    size, seeds = algorithm.batch_size, (layout.num_seeds,) if layout.num_seeds > 1 else ()
+    shape = (*seeds, 1, algorithm.discriminator_steps, size)
+    array = functools.partial(jax.ShapeDtypeStruct, sharding=layout.examples)
+    labels = array(shape, jnp.int32) if algorithm.needs_labels else None
+    examples = Examples(array((*shape, *algorithm.model.image_shape), jnp.uint8), labels)
+    key = jax.ShapeDtypeStruct(seeds, jax.random.key(0).dtype, sharding=layout.by_seed)
+    program = layout.over_seeds(functools.partial(train_iterations, algorithm, layout=layout))
+    return Phase(program, (abstract_state(algorithm, layout), examples, key), 0)
 
 
 def phases(algorithm: Algorithm, layout: Layout) -> dict[str, Phase]:
@@ -227,6 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num_seeds", default="1")
     parser.add_argument("--batch_size", type=int, default=0, help="0 is the configuration's")
     parser.add_argument("--out", type=pathlib.Path, default="results/aot.json")
+    parser.add_argument("--whole", action="store_true", help="compile the program of a whole iteration too")
     parser.add_argument("--tiny", action="store_true", help="8x8 pixels and few feature maps, for tests")
     given = parser.parse_args(arguments)
     records = json.loads(given.out.read_text()) if given.out.exists() else []
@@ -239,10 +253,13 @@ def main(arguments: list[str] | None = None) -> None:
             record["kind"] = devices[0].device_kind
             records.append(record)
         algorithm = build_algorithm(config, image_channels_of(config))
-        for name, phase in phases(algorithm, layout).items():
+        programs = phases(algorithm, layout)
+        if given.whole:
+            programs["whole"] = whole_iteration(algorithm, layout)
+        for name, phase in programs.items():
             if name in record["phases"]:
                 continue
-            facts = record["phases"][name] = compile_phase(phase, donate=phase.times > 0)
+            facts = record["phases"][name] = compile_phase(phase, donate=name == "whole" or phase.times > 0)
             given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(records, indent=1) + "\n")
             print(

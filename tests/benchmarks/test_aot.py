@@ -7,7 +7,16 @@ import jax
 import pytest
 
 from benchmarks import aot
-from benchmarks.aot import count_collectives, count_cycles, main, phases, plan, render_table, summarise
+from benchmarks.aot import (
+    count_collectives,
+    count_cycles,
+    main,
+    phases,
+    plan,
+    render_table,
+    summarise,
+    whole_iteration,
+)
 from benchmarks.ours import read_config
 from mpcc_jax.training.sharding import Layout
 from mpcc_jax.training.state import build_algorithm
@@ -45,6 +54,16 @@ def test_phases_are_those_of_an_iteration(devices, num_seeds):
             assert shapes == expected
         else:
             assert result.shape == ((num_seeds,) if num_seeds > 1 else ()) + (8, 8, 8, 1)
+
+
+@pytest.mark.parametrize(("devices", "num_seeds"), [(2, 1), (2, 2)])
+def test_the_whole_iteration_is_the_program_of_a_run(devices, num_seeds):
+    algorithm = build_algorithm(read_config("digits", tiny=True, num_seeds=num_seeds), 1)
+    phase = whole_iteration(algorithm, layout_of(devices, num_seeds))
+    state, metrics = jax.eval_shape(phase.program, *phase.arguments)
+    shapes, expected = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (state, phase.arguments[0]))
+    assert shapes == expected
+    assert metrics["generator_loss"].shape == ((num_seeds, 1) if num_seeds > 1 else (1,))
 
 
 def test_an_iteration_is_the_sum_of_its_steps():
