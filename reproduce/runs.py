@@ -157,10 +157,10 @@ def seeds_together(run: Run, planned: Iterable[Run]) -> range:
     Seeds that have begun together stay together, on any number of devices.
     """
     folder = run.workdir.parent
-    for path in folder.glob("seeds*-*"):
-        first, last = map(int, path.name.removeprefix("seeds").split("-"))
-        if first <= run.seed <= last:
-            return range(first, last + 1)
+    for path in folder.glob("seeds*"):
+        found = re.fullmatch(r"seeds(\d+)-(\d+)", path.name)
+        if found and int(found[1]) <= run.seed <= int(found[2]):
+            return range(int(found[1]), int(found[2]) + 1)
     new = {other.seed for other in planned if other.workdir.parent == folder and not other.workdir.exists()}
     count = run.config.mesh.devices or len(jax.devices())
     following = itertools.takewhile(new.__contains__, range(run.seed, run.seed + count))
