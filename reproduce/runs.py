@@ -260,7 +260,7 @@ def describe_results(run: Run, results: dict, dataset: Dataset, trained_elsewher
         "versions": results["versions"],
         "seconds": training_seconds(results, run.workdir / "metrics.jsonl"),
         "resumed": bool(results["resumed_at"]),
-        "seeds_at_once": results["num_seeds"],
+        "seeds_at_once": results.get("num_seeds", 1),  # none in those of older runs
         "date": results["date"],
     }
 

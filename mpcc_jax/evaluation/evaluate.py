@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, Integer, UInt8
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear
 
 from mpcc_jax.data.dataset import Dataset
 from mpcc_jax.data.loader import to_float
@@ -104,9 +104,10 @@ def match_weights(confusion: Integer[np.ndarray, "K K"], sizes: Sequence[int]) -
 
     It is right even where E mistakes one component for another (BBSE: Lipton, Wang and Smola, ICML 2018).
     """
-    draws = confusion.sum(axis=1, keepdims=True)
-    found = np.divide(confusion, draws, out=np.eye(len(confusion)), where=draws > 0)
-    weights, _ = nnls(found.T, np.asarray(sizes) / np.sum(sizes))
+    # One more draw of each component, found again: without it a cluster that none was put into has no solution.
+    draws = confusion + np.eye(len(confusion))
+    found = draws / draws.sum(axis=1, keepdims=True)
+    weights = lsq_linear(found.T, np.asarray(sizes) / np.sum(sizes), bounds=(0.0, np.inf)).x
     return weights / weights.sum()
 
 

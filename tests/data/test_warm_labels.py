@@ -111,3 +111,11 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     for name, words in (("nowhere.npy", "No such file"), ("text.npy", "pickle"), ("archive.npz", "an archive")):
         with pytest.raises(ConfigError, match=words):
             read_warm_labels(str(tmp_path / name), 5, 3)
+
+
+def test_wards_linkage_is_for_clusters_of_equal_size(images, monkeypatch):
+    seen, config = [], default_config()
+    monkeypatch.setattr(warm_labels, "cluster_map", lambda *_, linkage: seen.append(linkage) or images[1])
+    for config.prior.weights in ("uniform", "em", "gradient", "0.5,0.3,0.2"):
+        make_warm_labels(config, images[0])
+    assert seen == ["ward", "average", "average", "average"]
